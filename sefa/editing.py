@@ -1,0 +1,311 @@
+"""The edit w + alpha * n, and the Recipe: one frozen value that holds what a visitor has set.
+
+A recipe outlives everything else: links, PNGs and the command line carry it. `alpha` is raw, in
+units of the unit vector; a direction is named by layers and eigenvalue index under `factorize`'s
+order and sign. As a URL query:
+
+    v=1&model=avatars&seed=0&n=4&psi=0.7&cutoff=8&layers=0-1&k=5&edits=0-1:0:2.5~all:3*0.6+7*0.8:-1
+
+`edits` are separated by "~", each `layers:direction:alpha`; a direction is an eigenvalue index or,
+for one that has no index of its own, coefficients in such directions (`index*coefficient+...`).
+`layers` and `k` are what the page shows sliders for; `class` is the class of a conditional model.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from torch import Tensor
+
+from sefa.errors import UserError
+from sefa.factorization import format_layers, parse_layers
+
+VERSION = 1
+MAX_SEED = 2**32 - 1
+MAX_SAMPLES = 16
+MAX_SEMANTICS = 20
+MAX_ALPHA = 100.0  # far outside every family's natural range (at most 15)
+MAX_PSI = 2.0
+MAX_EDITS = 64
+MAX_TERMS = 16
+MAX_LAYERS = 64  # more w indices than any family has
+MAX_NAME = 200
+MAX_QUERY = 65536  # the longest recipe within these bounds takes 40 000
+
+
+def edit(w: Tensor, direction: Tensor, alpha: float, layers: Iterable[int]) -> Tensor:
+    """w [N, num_ws, w_dim] with alpha * direction [w_dim] added at the indices `layers`.
+
+    A new tensor, of w's dtype and device. `alpha` is in units of the unit vector. Applied after
+    truncation, as in the official code.
+    """
+    if w.ndim != 3 or direction.shape != w.shape[2:]:
+        raise UserError(
+            f"An edit needs w [N, num_ws, w_dim] and a direction [w_dim], "
+            f"found {list(w.shape)} and {list(direction.shape)}."
+        )
+    indices = parse_layers(layers, w.shape[1])
+    edited = w.clone()
+    edited[:, indices] += alpha * direction.to(w)
+    return edited
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One direction and how far to go along it.
+
+    layers: w indices of the factorisation, "all" or as `format_layers` writes them.
+    direction: (eigenvalue index, coefficient) pairs; ((3, 1.0),) is eigenvector 3 itself.
+    alpha: raw distance, in units of the unit vector, -MAX_ALPHA to MAX_ALPHA.
+    """
+
+    layers: str
+    direction: tuple[tuple[int, float], ...]
+    alpha: float
+
+    @classmethod
+    def along(cls, layers: str, index: int, alpha: float) -> "Edit":
+        """The edit along eigenvector `index`."""
+        return cls(layers, ((index, 1.0),), alpha)
+
+    def to_text(self) -> str:
+        terms = [str(i) if c == 1.0 else f"{i}*{number(c)}" for i, c in self.direction]
+        return f"{self.layers}:{'+'.join(terms)}:{number(self.alpha)}"
+
+    @classmethod
+    def from_text(cls, text: str) -> "Edit":
+        """Raises `UserError` unless `text` is a well-formed edit within bounds."""
+        parts = text.split(":")
+        if len(parts) != 3:
+            raise UserError(f"{text[:40]!r} is not an edit (layers:direction:alpha).")
+        terms = []
+        for term in parts[1].replace(" ", "+").split("+"):  # a bare "+" in a query is a space
+            index, _, coefficient = term.partition("*")
+            terms.append(
+                (
+                    integer(index, "semantic", 0, 65535),
+                    real(coefficient or "1", "coefficient", -1e6, 1e6),
+                )
+            )
+        if len(terms) > MAX_TERMS:
+            raise UserError(f"A direction has at most {MAX_TERMS} coefficients.")
+        return cls(
+            canonical_layers(parts[0]),
+            tuple(terms),
+            real(parts[2], "alpha", -MAX_ALPHA, MAX_ALPHA),
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a visitor has set. Sample i is seed `seed + i`.
+
+    model: a name from the catalogue.
+    seed: 0 to 2**32 - 1; num_samples: 1 to MAX_SAMPLES.
+    truncation_psi: 0 to MAX_PSI; truncation_cutoff: number of leading w indices, None for all.
+    class_index: class of a conditional model, >= 0.
+    layers, num_semantics: which directions have sliders; edits: what is applied, in any layers.
+    """
+
+    model: str = "avatars"
+    seed: int = 0
+    num_samples: int = 4
+    truncation_psi: float = 0.7
+    truncation_cutoff: int | None = None
+    class_index: int = 0
+    layers: str = "all"
+    num_semantics: int = 5
+    edits: tuple[Edit, ...] = ()
+
+    def seeds(self) -> list[int]:
+        return [self.seed + i for i in range(self.num_samples)]
+
+    def to_query(self) -> str:
+        """The query string, without "?"; values equal to the default are written too."""
+        pairs = [("v", str(VERSION)), ("model", self.model), ("seed", str(self.seed))]
+        pairs += [("n", str(self.num_samples)), ("psi", number(self.truncation_psi))]
+        if self.truncation_cutoff is not None:
+            pairs.append(("cutoff", str(self.truncation_cutoff)))
+        if self.class_index:
+            pairs.append(("class", str(self.class_index)))
+        pairs += [("layers", self.layers), ("k", str(self.num_semantics))]
+        if self.edits:
+            pairs.append(("edits", "~".join(edit.to_text() for edit in self.edits)))
+        return urlencode(pairs, safe=",:~*/@")
+
+    @classmethod
+    def from_query(cls, query: str | Mapping[str, Any]) -> tuple["Recipe", list[str]]:
+        """A sane recipe for any query, and one sentence for every part that was not taken over.
+
+        Whether the model exists, and has these layers and directions, is for the caller to check.
+        """
+        notices: list[str] = []
+        values = query_values(query, notices)
+        version = values.pop("v", None)
+        if version is not None and version != str(VERSION):
+            notices.append(
+                f"This link has version {version[:20]!r}; version {VERSION} is read, so parts of "
+                f"it may be missing."
+            )
+        taken: dict[str, Any] = {}
+        for key, (field, parse) in QUERY_FIELDS.items():
+            if key in values:
+                try:
+                    taken[field] = parse(values[key])
+                except UserError as error:
+                    notices.append(f"From the link, {key} was ignored: {error}")
+        if "edits" in values:
+            taken["edits"] = parse_edits(values["edits"], notices)
+        recipe = cls(**taken)
+        if recipe.seed + recipe.num_samples - 1 > MAX_SEED:
+            recipe = replace(recipe, seed=MAX_SEED - recipe.num_samples + 1)
+            notices.append(f"The seed was lowered to {recipe.seed}, so that every sample has one.")
+        return recipe, notices
+
+
+def query_values(query: str | Mapping[str, Any], notices: list[str]) -> dict[str, str]:
+    """Keys and texts of a query string or mapping; the first of repeated keys counts."""
+    if isinstance(query, Mapping):
+        return {str(key): text_of(value, MAX_QUERY + 1) for key, value in query.items()}
+    if len(query) > MAX_QUERY:
+        notices.append("The link is too long and was ignored.")
+        return {}
+    values: dict[str, str] = {}
+    try:
+        for key, value in parse_qsl(query.removeprefix("?"), keep_blank_values=True):
+            values.setdefault(key, value)
+    except ValueError:
+        notices.append("The link could not be read and was ignored.")
+    return values
+
+
+def parse_edits(text: str, notices: list[str]) -> tuple[Edit, ...]:
+    if len(text) > MAX_QUERY:
+        notices.append("From the link, the edits were ignored: they are too long.")
+        return ()
+    edits: list[Edit] = []
+    for part in filter(None, text.split("~")):
+        if len(edits) == MAX_EDITS:
+            notices.append(f"From the link, only the first {MAX_EDITS} edits were taken.")
+            break
+        try:
+            edits.append(Edit.from_text(part))
+        except UserError as error:
+            notices.append(f"From the link, an edit was ignored: {error}")
+    return tuple(edits)
+
+
+def integer(value: Any, what: str, low: int, high: int) -> int:
+    """A whole number in [low, high] from text or a number; `UserError` names the range."""
+    try:
+        x = float(value) if not isinstance(value, str) else None
+        text = str(value).strip()
+        exact = int(x) if x is not None and x.is_integer() else int(text)
+    except (TypeError, ValueError, OverflowError):
+        exact = None
+    if exact is None or isinstance(value, bool) or not low <= exact <= high:
+        raise UserError(
+            f"{what} must be a whole number from {low} to {high}, not {text_of(value, 30)!r}."
+        )
+    return exact
+
+
+def real(value: Any, what: str, low: float, high: float) -> float:
+    """A finite number in [low, high] from text or a number; `UserError` names the range."""
+    try:
+        x = float(value)
+    except (TypeError, ValueError, OverflowError):
+        x = math.nan
+    if isinstance(value, bool) or not low <= x <= high:  # false for NaN
+        raise UserError(
+            f"{what} must be a number from {number(low)} to {number(high)}, "
+            f"not {text_of(value, 30)!r}."
+        )
+    return x + 0.0  # -0.0 -> 0.0
+
+
+def text_of(value: Any, length: int) -> str:
+    """The first characters of a value as text; "?" for an integer too long for Python to write."""
+    try:
+        return str(value)[:length]
+    except ValueError:
+        return "?"
+
+
+def number(x: float) -> str:
+    """The shortest text that reads back as x."""
+    return str(int(x)) if x == int(x) and abs(x) < 1e15 else repr(float(x))
+
+
+def canonical_layers(text: Any) -> str:
+    """ "all" or indices as `format_layers` writes them; which indices exist is the model's."""
+    if not isinstance(text, str):
+        raise UserError("Layers must be a text such as 'all' or '0-1,4'.")
+    if text.strip().lower() == "all":
+        return "all"
+    return format_layers(parse_layers(text, MAX_LAYERS))
+
+
+def model_name(text: Any) -> str:
+    if not isinstance(text, str) or len(text) > MAX_NAME or not re.fullmatch(r"[\w./@+-]+", text):
+        raise UserError("this is not the name of a model.")
+    return text
+
+
+# query key -> field of Recipe and its parser
+QUERY_FIELDS = {
+    "model": ("model", model_name),
+    "seed": ("seed", lambda text: integer(text, "the seed", 0, MAX_SEED)),
+    "n": ("num_samples", lambda text: integer(text, "the number of samples", 1, MAX_SAMPLES)),
+    "psi": ("truncation_psi", lambda text: real(text, "truncation psi", 0.0, MAX_PSI)),
+    "cutoff": (
+        "truncation_cutoff",
+        lambda text: integer(text, "the truncation cutoff", 0, MAX_LAYERS),
+    ),
+    "class": ("class_index", lambda text: integer(text, "the class", 0, 10**6)),
+    "layers": ("layers", canonical_layers),
+    "k": ("num_semantics", lambda text: integer(text, "the number of semantics", 1, MAX_SEMANTICS)),
+}
+assert {field for field, _ in QUERY_FIELDS.values()} | {"edits"} == {f.name for f in fields(Recipe)}
+
+
+def fit(recipe: Recipe, num_ws: int, w_dim: int, label_dim: int) -> tuple[Recipe, list[str]]:
+    """The recipe with what this model cannot do left out, and one sentence for each such part."""
+    notices: list[str] = []
+
+    def misfit(layers: str, indices: Iterable[int] = ()) -> str | None:
+        try:
+            parse_layers(layers, num_ws)
+        except UserError as error:
+            return str(error)
+        beyond = [index for index in indices if not 0 <= index < w_dim]
+        if beyond:
+            return f"This model has no semantic {beyond[0]}; semantics are 0 to {w_dim - 1}."
+        return None
+
+    layers = recipe.layers
+    if reason := misfit(layers):
+        notices.append(reason)
+        layers = "all"
+    edits = []
+    for change in recipe.edits:
+        if reason := misfit(change.layers, (index for index, _ in change.direction)):
+            notices.append(f"The edit {change.to_text()[:80]} was left out: {reason}")
+        else:
+            edits.append(change)
+    class_index = recipe.class_index
+    if class_index >= max(label_dim, 1):
+        valid = f"classes are 0 to {label_dim - 1}" if label_dim else "it has no classes"
+        notices.append(f"This model has no class {class_index}; {valid}.")
+        class_index = 0
+    fitted = replace(
+        recipe,
+        layers=layers,
+        num_semantics=min(recipe.num_semantics, w_dim),
+        edits=tuple(edits),
+        class_index=class_index,
+    )
+    return fitted, notices

@@ -1,0 +1,12 @@
+"""Errors whose message is one clear sentence for the person at the keyboard."""
+
+
+class UserError(ValueError):
+    """Something asked for cannot be had; the message says what was found and what was expected.
+
+    Entry points (the page, the command line) show the message as it is, without a traceback.
+    """
+
+
+class CheckpointError(UserError):
+    """A file is not a checkpoint we read: damaged, of an unknown kind, or unsafe."""

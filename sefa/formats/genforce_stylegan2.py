@@ -1,0 +1,78 @@
+"""StyleGAN2 as genforce names it (genforce/genforce and genforce/sefa `stylegan2_generator.py`).
+
+Differences from our names: the affine's bias is stored without its +1, and the upsampling kernels
+are flipped in height and width before the transposed convolution.
+"""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sefa.errors import CheckpointError
+from sefa.formats.checkpoint import Checkpoint
+from sefa.generators.ops import FIR_TAPS
+
+DESCRIPTION = "genforce's StyleGAN2 .pth"
+
+# genforce name (after the module's own) -> ours
+PARTS = {
+    "weight": "weight",
+    "bias": "bias",
+    "style.weight": "affine.weight",
+    "style.bias": "affine.bias",
+    "noise_strength": "noise_strength",
+    "noise": "noise_const",
+}
+
+
+def recognises(tensors: Mapping[str, Tensor]) -> bool:
+    return "synthesis.early_layer.const" in tensors and "synthesis.layer0.style.weight" in tensors
+
+
+def translate(tensors: Mapping[str, Tensor], content: Mapping) -> Checkpoint:
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name.endswith(("filter.kernel", "upsample.kernel")):
+            check_kernel(name, tensor)
+        else:
+            new_name = rename(name)
+            if new_name in renamed:
+                raise CheckpointError(f"the weight {name} occurs twice.")
+            renamed[new_name] = convert(new_name, tensor)
+    return Checkpoint(renamed, {"family": "stylegan2"})
+
+
+def rename(name: str) -> str:
+    """Our name for a genforce name; one we have no name for stays, and is refused later."""
+    if name == "truncation.w_avg":
+        return "w_avg"
+    if name == "synthesis.early_layer.const":
+        return "synthesis.const"
+    match = re.fullmatch(r"synthesis\.(layer|output)(\d+)\.(.+)", name)
+    if match and match[3] in PARTS:
+        module = "conv" if match[1] == "layer" else "to_rgb"
+        return f"synthesis.{module}{match[2]}.{PARTS[match[3]]}"
+    return name  # mapping.* is named alike
+
+
+def convert(name: str, tensor: Tensor) -> Tensor:
+    if name.endswith("affine.bias"):
+        return tensor.float() + 1.0
+    if name.endswith("noise_const") and tensor.ndim == 4:
+        return tensor[0, 0]
+    match = re.fullmatch(r"synthesis\.conv(\d+)\.weight", name)
+    if match and int(match[1]) % 2 == 1 and tensor.ndim == 4:
+        return tensor.flip(2, 3)
+    return tensor
+
+
+def check_kernel(name: str, kernel: Tensor) -> None:
+    """The network has one filter, with gain 4; a file with another would give wrong images."""
+    taps = torch.tensor(FIR_TAPS)
+    expected = 4.0 * torch.outer(taps, taps)
+    if kernel.numel() != 16 or not torch.allclose(
+        kernel.float().reshape(4, 4), expected, atol=1e-4
+    ):
+        raise CheckpointError(f"{name} is not the filter [1, 3, 3, 1] that is read here.")

@@ -1,0 +1,49 @@
+"""Our own layout: canonical names in a .safetensors file, the configuration in its metadata.
+
+The metadata entry "sefa" is JSON: {"version": 1, "family": ..., and the family's configuration}.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sefa.errors import CheckpointError
+from sefa.formats.checkpoint import Checkpoint
+from sefa.formats.containers import METADATA
+
+DESCRIPTION = "this project's .safetensors"
+VERSION = 1
+
+
+def recognises(tensors: Mapping[str, Tensor]) -> bool:
+    return "w_avg" in tensors and "synthesis.const" in tensors
+
+
+def translate(tensors: Mapping[str, Tensor], content: Mapping) -> Checkpoint:
+    """Nothing to rename; the configuration is checked. Without one, the family's defaults."""
+    text = content.get(METADATA, {}).get("sefa")
+    if text is None:
+        return Checkpoint(tensors, {"family": "stylegan2"})
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict) or "family" not in config:
+        raise CheckpointError("its configuration (metadata 'sefa') is not JSON with a family.")
+    if config.get("version") != VERSION:
+        raise CheckpointError(
+            f"its configuration has version {str(config.get('version'))[:20]}, "
+            f"this program reads {VERSION}; a newer one is needed."
+        )
+    return Checkpoint(tensors, config)
+
+
+def write(checkpoint: Checkpoint, path: str | Path, facts: Mapping[str, str] | None = None) -> None:
+    """Writes a checkpoint in our layout; `facts` are further metadata entries (text to text)."""
+    config = {"version": VERSION, **checkpoint.config}
+    metadata = {"sefa": json.dumps(config), **(facts or {})}
+    tensors = {name: tensor.contiguous() for name, tensor in checkpoint.state_dict.items()}
+    save_file(tensors, path, metadata)

@@ -1,0 +1,23 @@
+"""Generator families: one inference-only file each, all with the interface of `generator.py`."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from sefa.errors import CheckpointError
+from sefa.generators.generator import Generator
+from sefa.generators.stylegan2 import StyleGAN2
+
+FAMILIES: dict[str, type[Generator]] = {StyleGAN2.family: StyleGAN2}
+
+
+def build(state_dict: Mapping[str, Tensor], config: Mapping) -> Generator:
+    """The generator for a state dict in our names; `config["family"]` tells which one.
+
+    Raises `CheckpointError` for an unknown family or weights that do not fit together.
+    """
+    family = config.get("family")
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise CheckpointError(f"The model family {str(family)[:40]!r} is unknown; known: {known}.")
+    return FAMILIES[family](state_dict, config).eval()

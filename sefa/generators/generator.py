@@ -1,0 +1,141 @@
+"""What all families share: the interface that the rest of the project sees, and checked weights."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sefa.errors import CheckpointError, UserError
+
+
+class Generator(nn.Module):
+    """An inference-only generator. Immutable once built, so that it can be shared.
+
+    family: the field's name of the architecture, for display only.
+    resolution: height and width of the images in pixels.
+    z_dim, w_dim: sizes of the latent code and of what an edit moves.
+    label_dim: number of classes, 0 for an unconditional model.
+    num_ws: number of w indices ("layers").
+    layer_names: num_ws names, in the order of the indices.
+    num_channels: 1 (grey) or 3 (RGB).
+    """
+
+    family: str
+    resolution: int
+    z_dim: int
+    w_dim: int
+    label_dim: int
+    num_ws: int
+    layer_names: list[str]
+    num_channels: int
+
+    def map(
+        self,
+        z: Tensor,
+        label: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """w [N, num_ws, w_dim] for z [N, z_dim] and a float one-hot label [N, label_dim].
+
+        The first `truncation_cutoff` indices (None: all) are moved towards the mean by
+        `truncation_psi` (1: untouched, 0: the mean). Raises `UserError` for a wrong shape or a
+        missing label.
+        """
+        raise NotImplementedError
+
+    def synthesize(self, w: Tensor) -> Tensor:
+        """Images [N, num_channels, resolution, resolution] float32, nominal range [-1, 1]."""
+        raise NotImplementedError
+
+    def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:
+        """For each index the matrix [rows, w_dim] of the first linear step that meets w there."""
+        raise NotImplementedError
+
+    def sample_z(self, seeds: Sequence[int]) -> Tensor:
+        """z [N, z_dim] float32 on the CPU, one seed (0 to 2**32 - 1) a row.
+
+        Row i depends on seeds[i] alone, drawn as NVIDIA's tools do.
+        """
+        rows = [np.random.RandomState(seed).randn(self.z_dim) for seed in seeds]
+        return torch.from_numpy(np.stack(rows)).float()
+
+    def one_hot(self, class_index: int, n: int) -> Tensor | None:
+        """Label [n, label_dim] for one class, or None for an unconditional model."""
+        if self.label_dim == 0:
+            return None
+        if not 0 <= class_index < self.label_dim:
+            raise UserError(
+                f"This model has no class {class_index}; classes are 0 to {self.label_dim - 1}."
+            )
+        label = torch.zeros(n, self.label_dim)
+        label[:, class_index] = 1.0
+        return label
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.buffers()).device
+
+    def check_codes(self, z: Tensor, label: Tensor | None) -> None:
+        """Raises `UserError` unless z and label have the shapes `map` expects."""
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise UserError(f"Latent codes must have shape [N, {self.z_dim}], not {list(z.shape)}.")
+        if self.label_dim and (label is None or label.shape != (z.shape[0], self.label_dim)):
+            found = "none" if label is None else list(label.shape)
+            raise UserError(
+                f"This conditional model needs labels of shape [{z.shape[0]}, {self.label_dim}], "
+                f"found {found}."
+            )
+
+    def check_ws(self, w: Tensor) -> None:
+        """Raises `UserError` unless w is [N, num_ws, w_dim]."""
+        if w.ndim != 3 or w.shape[1:] != (self.num_ws, self.w_dim):
+            raise UserError(
+                f"w must have shape [N, {self.num_ws}, {self.w_dim}], not {list(w.shape)}."
+            )
+
+
+class Weights:
+    """A state dict read key by key, so that every key is used once and every shape is checked."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        self._rest = dict(tensors)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._rest
+
+    def shape(self, name: str, ndim: int) -> tuple[int, ...]:
+        """The shape of a tensor that stays to be taken; it must have `ndim` dimensions."""
+        tensor = self._get(name)
+        if tensor.ndim != ndim or tensor.numel() == 0:
+            raise CheckpointError(
+                f"{name} has shape {list(tensor.shape)} where {ndim} dimensions were expected."
+            )
+        return tuple(tensor.shape)
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """The tensor `name` as float32, contiguous, finite, of exactly this shape."""
+        tensor = self._get(name)
+        if tuple(tensor.shape) != shape:
+            raise CheckpointError(
+                f"{name} has shape {list(tensor.shape)} where {list(shape)} was expected."
+            )
+        del self._rest[name]
+        tensor = tensor.detach().to(torch.float32).contiguous()
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{name} holds a NaN or an infinity.")
+        return tensor
+
+    def finish(self) -> None:
+        """Raises `CheckpointError` when a key was left unused: it is not the network we know."""
+        if self._rest:
+            names = ", ".join(sorted(self._rest)[:3])
+            raise CheckpointError(
+                f"{len(self._rest)} weights fit nowhere in this kind of network, such as {names}."
+            )
+
+    def _get(self, name: str) -> Tensor:
+        if name not in self._rest:
+            raise CheckpointError(f"The weight {name} is missing.")
+        return self._rest[name]

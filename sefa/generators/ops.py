@@ -1,0 +1,42 @@
+"""Resampling and normalisation in plain torch, shared by the families."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# The low-pass filter of StyleGAN and StyleGAN2: binomial, outer product of these taps, sum 1.
+FIR_TAPS = (0.125, 0.375, 0.375, 0.125)
+
+
+def pixel_norm(x: Tensor) -> Tensor:
+    """x [N, C, ...] divided by its root mean square over C (Karras et al. 2018, section 4.2)."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+def fir_kernel(like: Tensor, gain: float) -> Tensor:
+    """The filter as a depthwise kernel [C, 1, 4, 4] for `like` [N, C, H, W], with sum `gain`."""
+    taps = torch.tensor(FIR_TAPS, dtype=like.dtype, device=like.device)
+    return (torch.outer(taps, taps) * gain).expand(like.shape[1], 1, 4, 4)
+
+
+def fir_filter(x: Tensor, gain: float = 1.0) -> Tensor:
+    """[N, C, H, W] -> [N, C, H-1, W-1]: the low-pass filter with one row of padding a side.
+
+    Run as two one-dimensional passes, since the kernel is an outer product.
+    """
+    taps = torch.tensor(FIR_TAPS, dtype=x.dtype, device=x.device) * gain**0.5
+    channels = x.shape[1]
+    x = F.conv2d(
+        x, taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1), padding=(1, 0), groups=channels
+    )
+    return F.conv2d(
+        x, taps.view(1, 1, 1, 4).expand(channels, 1, 1, 4), padding=(0, 1), groups=channels
+    )
+
+
+def upsample2x(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, C, 2H, 2W]: zeros inserted, padded (2, 1), low-pass filtered, gain 4.
+
+    The filter is symmetric, so this is one transposed convolution with padding 1.
+    """
+    return F.conv_transpose2d(x, fir_kernel(x, 4.0), stride=2, padding=1, groups=x.shape[1])

@@ -1,0 +1,292 @@
+"""StyleGAN2 (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020).
+
+Inference only. Everything but the learning-rate multiplier and the clamp is read from the shapes.
+The canonical names of the weights, which every file layout is translated to
+(i = w index, k = block, block k has resolution 4 * 2**k):
+
+    mapping.dense{n}.weight [out, in], .bias [out]      raw, as trained
+    mapping.label_weight [label_dim, z_dim]             labels joined to z, normalised jointly
+    mapping.embed.weight [E, label_dim], .bias [E]      or labels embedded, normalised separately
+    w_avg [w_dim], or [num_ws * w_dim] when the mapping gives each index its own w
+    synthesis.const [1, C, 4, 4]
+    synthesis.conv{i}.weight [out, in, 3, 3]            odd i upsample; no kernel flip anywhere
+    synthesis.conv{i}.bias [out]
+    synthesis.conv{i}.affine.weight [in, w_dim], .affine.bias [in]      bias includes the +1
+    synthesis.conv{i}.noise_strength [], .noise_const [r, r]            both or neither
+    synthesis.to_rgb{k}.weight [3, in, 1, 1], .bias [3], .affine.weight, .affine.bias
+
+Configuration: architecture "skip" or "orig" (read from the shapes when absent), lr_multiplier
+(0.01 when absent), conv_clamp (None when absent).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sefa.errors import CheckpointError
+from sefa.generators.generator import Generator, Weights
+from sefa.generators.ops import fir_filter, pixel_norm, upsample2x
+
+SQRT2 = math.sqrt(2.0)
+MAX_BLOCKS = 10  # 2048 px; a file that claims more is damaged or hostile
+
+
+class StyleGAN2(Generator):
+    """The canonical network: mapping, then modulated convolutions, skip or orig architecture."""
+
+    family = "stylegan2"
+
+    def __init__(self, state_dict: Mapping[str, Tensor], config: Mapping):
+        super().__init__()
+        weights = Weights(state_dict)
+        blocks = count_blocks(weights)
+        self.num_ws = 2 * blocks
+        self.resolution = 4 * 2 ** (blocks - 1)
+        self.w_dim = weights.shape("synthesis.conv0.affine.weight", 2)[1]
+        self.num_channels = weights.shape(f"synthesis.to_rgb{blocks - 1}.bias", 1)[0]
+        if self.num_channels not in (1, 3):
+            raise CheckpointError(f"Images of {self.num_channels} channels cannot be shown.")
+        self.layer_names = ["4x4 conv"]
+        for k in range(1, blocks):
+            size = 4 * 2**k
+            self.layer_names += [f"{size}x{size} up conv", f"{size}x{size} conv"]
+        self.layer_names.append("toRGB")
+
+        self.mapping = MappingNetwork(weights, float(config.get("lr_multiplier", 0.01)))
+        self.z_dim, self.label_dim = self.mapping.z_dim, self.mapping.label_dim
+        if self.mapping.out_dim not in (self.w_dim, self.num_ws * self.w_dim):
+            raise CheckpointError(
+                f"The mapping gives {self.mapping.out_dim} numbers where w has {self.w_dim}."
+            )
+        self.register_buffer("w_avg", weights.take("w_avg", self.mapping.out_dim))
+
+        clamp = config.get("conv_clamp")
+        clamp = None if clamp is None else float(clamp)
+        channels = weights.shape("synthesis.const", 4)[1]
+        self.register_buffer("const", weights.take("synthesis.const", 1, channels, 4, 4))
+        self.convs = nn.ModuleList()
+        self.to_rgbs = nn.ModuleDict()  # keyed by block: orig has the last one only
+        for i in range(self.num_ws - 1):
+            block = (i + 1) // 2
+            conv = ModulatedConv(
+                weights, f"synthesis.conv{i}", channels, self.w_dim, clamp, up=i % 2 == 1
+            )
+            conv.take_noise(weights, f"synthesis.conv{i}", size=4 * 2**block)
+            channels = conv.out_channels
+            self.convs.append(conv)
+            if i % 2 == 0 and f"synthesis.to_rgb{block}.weight" in weights:
+                self.to_rgbs[str(block)] = ToRGB(
+                    weights, f"synthesis.to_rgb{block}", channels, self.num_channels, self.w_dim,
+                    clamp,
+                )  # fmt: skip
+        self.check_architecture(config.get("architecture"), blocks)
+        weights.finish()
+
+    def check_architecture(self, named: str | None, blocks: int) -> None:
+        """skip has a toRGB in every block, orig only in the last; nothing else is read."""
+        found = {str(k) for k in self.to_rgbs}
+        shapes = {
+            "skip": {str(k) for k in range(blocks)},
+            "orig": {str(blocks - 1)},
+        }
+        fits = [name for name, expected in shapes.items() if found == expected]
+        if not fits or (named is not None and named not in fits):
+            raise CheckpointError(
+                f"The toRGB layers (blocks {', '.join(sorted(found)) or 'none'} of {blocks}) fit "
+                f"neither the skip nor the orig architecture"
+                + (f", the file says {str(named)[:20]!r}." if named is not None else ".")
+            )
+
+    def map(
+        self,
+        z: Tensor,
+        label: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        self.check_codes(z, label)
+        w = self.mapping(z, label).reshape(len(z), -1, self.w_dim)  # [N, 1 or num_ws, w_dim]
+        w = w.repeat(1, self.num_ws // w.shape[1], 1)
+        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
+        if truncation_psi != 1.0 and cutoff > 0:
+            mean = self.w_avg.view(-1, self.w_dim).expand(self.num_ws, -1)[:cutoff]
+            w[:, :cutoff] = mean + truncation_psi * (w[:, :cutoff] - mean)
+        return w
+
+    def synthesize(self, w: Tensor) -> Tensor:
+        self.check_ws(w)
+        x = self.const.expand(len(w), -1, -1, -1)
+        image = None
+        for i, conv in enumerate(self.convs):
+            x = conv(x, w[:, i])
+            block = str((i + 1) // 2)
+            if i % 2 == 0 and block in self.to_rgbs:  # toRGB shares the next conv's w index
+                rgb = self.to_rgbs[block](x, w[:, i + 1])
+                image = rgb if image is None else rgb + upsample2x(image)
+        return image
+
+    def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:
+        """Index i: the affine of conv i; the last: the affine of the last toRGB.
+
+        The other toRGBs never enter, as in the official code.
+        """
+        modules = [*self.convs, self.to_rgbs[str(self.num_ws // 2 - 1)]]
+        return [modules[i].affine.weight for i in layers]
+
+
+def count_blocks(weights: Weights) -> int:
+    """Number of resolutions, from the convolutions that are there: 2 * blocks - 1 of them."""
+    convs = 0
+    while f"synthesis.conv{convs}.weight" in weights:
+        convs += 1
+    if convs % 2 == 0 or convs > 2 * MAX_BLOCKS - 1:
+        raise CheckpointError(
+            f"A StyleGAN2 has an odd number of convolutions up to {2 * MAX_BLOCKS - 1}, "
+            f"found {convs}."
+        )
+    return (convs + 1) // 2
+
+
+class MappingNetwork(nn.Module):
+    """z [N, z_dim] and an optional label [N, label_dim] -> w [N, out_dim]."""
+
+    def __init__(self, weights: Weights, lr_multiplier: float):
+        super().__init__()
+        first = weights.shape("mapping.dense0.weight", 2)[1]
+        self.joint = "mapping.label_weight" in weights
+        self.label_dim, embedding = 0, 0
+        if self.joint:
+            self.label_dim, embedding = weights.shape("mapping.label_weight", 2)
+            self.register_buffer(
+                "embed", weights.take("mapping.label_weight", self.label_dim, embedding)
+            )
+        elif "mapping.embed.weight" in weights:
+            embedding, self.label_dim = weights.shape("mapping.embed.weight", 2)
+            self.embed = FullyConnected(weights, "mapping.embed", self.label_dim)
+        self.z_dim = first - embedding
+        if self.z_dim < 1:
+            raise CheckpointError(
+                f"The mapping takes {first} numbers, but the label alone brings {embedding}."
+            )
+        self.dense = nn.ModuleList()
+        while f"mapping.dense{len(self.dense)}.weight" in weights:
+            layer = FullyConnected(
+                weights, f"mapping.dense{len(self.dense)}", first, lr_multiplier, gain=SQRT2
+            )
+            first = layer.weight.shape[0]
+            self.dense.append(layer)
+        self.out_dim = first
+
+    def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
+        if self.label_dim == 0:
+            x = pixel_norm(z)
+        elif self.joint:  # genforce: one norm over both
+            x = pixel_norm(torch.cat([z, label @ self.embed], dim=1))
+        else:  # NVIDIA: a norm each
+            x = torch.cat([pixel_norm(z), pixel_norm(self.embed(label))], dim=1)
+        for layer in self.dense:
+            x = F.leaky_relu(layer(x), 0.2)
+        return x
+
+
+class FullyConnected(nn.Module):
+    """x [N, in] -> gain * lr * (x @ (W / sqrt(in))^T + b), the scales folded into the weights.
+
+    A positive `gain` may be folded in before the leaky ReLU that follows, which is homogeneous.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        name: str,
+        in_dim: int,
+        lr_multiplier: float = 1.0,
+        gain: float = 1.0,
+    ):
+        super().__init__()
+        out_dim = weights.shape(f"{name}.weight", 2)[0]
+        scale = lr_multiplier * gain
+        weight = weights.take(f"{name}.weight", out_dim, in_dim)
+        self.register_buffer("weight", weight * (scale / math.sqrt(in_dim)))
+        self.register_buffer("bias", weights.take(f"{name}.bias", out_dim) * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class ModulatedConv(nn.Module):
+    """3x3 convolution whose weights are modulated by w and demodulated (section 2.2).
+
+    The style multiplies the activations and the demodulation the result, which is the same as
+    scaling the weights for each sample, so that a batch shares one convolution.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        name: str,
+        in_channels: int,
+        w_dim: int,
+        clamp: float | None,
+        up: bool,
+    ):
+        super().__init__()
+        self.up = up
+        self.clamp = clamp
+        self.out_channels = weights.shape(f"{name}.weight", 4)[0]
+        weight = weights.take(f"{name}.weight", self.out_channels, in_channels, 3, 3)
+        weight = weight / math.sqrt(9 * in_channels)
+        self.register_buffer("weight_squares", weight.square().sum(dim=(2, 3)))  # [out, in]
+        self.register_buffer("weight", weight.transpose(0, 1).contiguous() if self.up else weight)
+        self.register_buffer("bias", weights.take(f"{name}.bias", self.out_channels))
+        self.affine = FullyConnected(weights, f"{name}.affine", w_dim)
+        self.register_buffer("noise", None)
+
+    def take_noise(self, weights: Weights, name: str, size: int) -> None:
+        """The stored noise image [size, size] and its strength, multiplied."""
+        if f"{name}.noise_strength" in weights:
+            strength = weights.take(f"{name}.noise_strength")
+            noise = weights.take(f"{name}.noise_const", size, size) * strength
+            if noise.any():
+                self.noise = noise
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        style = self.affine(w)  # [N, in]
+        demodulation = F.linear(style.square(), self.weight_squares).add(1e-8).rsqrt()  # [N, out]
+        x = x * style[:, :, None, None]
+        if self.up:
+            x = fir_filter(F.conv_transpose2d(x, self.weight, stride=2), gain=4.0)
+        else:
+            x = F.conv2d(x, self.weight, padding=1)
+        x = x * demodulation[:, :, None, None]
+        if self.noise is not None:
+            x = x + self.noise
+        x = F.leaky_relu(x + self.bias[:, None, None], 0.2) * SQRT2
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class ToRGB(nn.Module):
+    """1x1 convolution to the image, modulated but not demodulated, no activation."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        clamp: float | None,
+    ):
+        super().__init__()
+        self.clamp = clamp
+        weight = weights.take(f"{name}.weight", out_channels, in_channels, 1, 1)
+        self.register_buffer("weight", weight / math.sqrt(in_channels))
+        self.register_buffer("bias", weights.take(f"{name}.bias", out_channels))
+        self.affine = FullyConnected(weights, f"{name}.affine", w_dim)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        x = F.conv2d(x * self.affine(w)[:, :, None, None], self.weight, self.bias)
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)

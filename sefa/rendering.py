@@ -1,0 +1,130 @@
+"""Recipe -> images: device, loaded models, batches, and uint8 on the CPU."""
+
+import functools
+import os
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sefa import load_generator
+from sefa.editing import Recipe, edit
+from sefa.factorization import Directions, factorize, parse_layers
+from sefa.generators.generator import Generator
+
+MAX_LOADED = 2  # models kept in memory
+MAX_DIRECTIONS = 16  # factorisations kept for each model (one is at most 2 MB)
+PIXELS_PER_BATCH = 4 * 1024 * 1024  # four images of 1024 px at a time bound the memory
+
+
+@functools.cache
+def default_device() -> torch.device:
+    """CUDA when there is one, else the CPU, decided once; SEFA_DEVICE ("cpu", "cuda:1") overrides."""
+    wanted = os.environ.get("SEFA_DEVICE", "").strip()
+    available = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not wanted:
+        return available
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        warnings.warn(f"SEFA_DEVICE={wanted!r} cannot be used ({reason}); using {available}.")
+        return available
+    return device
+
+
+class LoadedModel:
+    """A generator on its device, with the factorisations that were asked of it."""
+
+    def __init__(self, generator: Generator):
+        self.generator = generator
+        self._directions: OrderedDict[str, Directions] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def directions(self, layers: str) -> Directions:
+        """`factorize(generator, layers)`, computed once for each selection."""
+        key = ",".join(map(str, parse_layers(layers, self.generator.num_ws)))
+        with self._lock:
+            if key not in self._directions:
+                self._directions[key] = factorize(self.generator, layers)
+                if len(self._directions) > MAX_DIRECTIONS:
+                    self._directions.popitem(last=False)
+            self._directions.move_to_end(key)
+            return self._directions[key]
+
+    def ws(self, recipe: Recipe, edited: bool = True) -> Tensor:
+        """w [num_samples, num_ws, w_dim] of a recipe, with or without its edits.
+
+        Raises `UserError` for layers, directions or a class that the model does not have.
+        """
+        generator = self.generator
+        z = generator.sample_z(recipe.seeds()).to(generator.device)
+        label = generator.one_hot(recipe.class_index, len(z))
+        label = None if label is None else label.to(z)
+        with torch.inference_mode():
+            w = generator.map(z, label, recipe.truncation_psi, recipe.truncation_cutoff)
+            for change in recipe.edits if edited else ():
+                directions = self.directions(change.layers)
+                n = sum(c * directions.vectors[index] for index, c in change.direction)
+                w = edit(w, n, change.alpha, directions.layers)
+        return w
+
+    def images(self, recipe: Recipe, edited: bool = True) -> np.ndarray:
+        """uint8 [num_samples, H, W, C] of a recipe."""
+        return render(self.generator, self.ws(recipe, edited))
+
+
+class ModelCache:
+    """The models last used, by path and device; safe to share between threads."""
+
+    def __init__(self, max_loaded: int = MAX_LOADED):
+        self._max_loaded = max_loaded
+        self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: str | Path, device: torch.device | str) -> LoadedModel:
+        """The model in `path` on `device`; loaded when it is not there. Raises `CheckpointError`."""
+        key = (str(path), str(device))
+        with self._lock:
+            if key not in self._models:
+                self._models[key] = LoadedModel(load_generator(path).to(device))
+                if len(self._models) > self._max_loaded:
+                    self._models.popitem(last=False)  # a render that holds it keeps it alive
+            self._models.move_to_end(key)
+            return self._models[key]
+
+
+def render(
+    generator: Generator,
+    w: Tensor,
+    batch_size: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """uint8 images [N, H, W, C] on the CPU for w [N, num_ws, w_dim] on any device.
+
+    `progress(done, total)` is called after each batch.
+    """
+    if batch_size is None:
+        batch_size = max(1, PIXELS_PER_BATCH // generator.resolution**2)
+    batches = []
+    with torch.inference_mode():
+        for start in range(0, len(w), batch_size):
+            batch = w[start : start + batch_size].to(generator.device)
+            batches.append(to_uint8(generator.synthesize(batch)))
+            if progress is not None:
+                progress(min(start + batch_size, len(w)), len(w))
+        return torch.cat(batches).cpu().numpy()  # one transfer
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[N, C, H, W] nominal [-1, 1] -> uint8 [N, H, W, C]: floor(clip(127.5 x + 128, 0, 255)).
+
+    As genforce and NVIDIA do.
+    """
+    return (images * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,100 @@
+"""Small generators with random weights, in our own layout and in genforce's."""
+
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sefa.formats import native
+from sefa.formats.checkpoint import Checkpoint
+
+
+def tiny_state_dict(
+    resolution: int = 16,
+    seed: int = 0,
+    z_dim: int = 8,
+    w_dim: int = 12,
+    label_dim: int = 0,
+    depth: int = 2,
+    architecture: str = "skip",
+    channels: tuple[int, ...] = (10, 8, 6, 5, 4, 4, 4, 4, 4),
+    num_channels: int = 3,
+) -> dict[str, Tensor]:
+    """Canonical StyleGAN2 weights of unit scale; no two sizes are alike, to catch mixed-up axes."""
+    g = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int, scale: float = 1.0) -> Tensor:
+        return torch.randn(shape, generator=g) * scale
+
+    state: dict[str, Tensor] = {}
+    width = z_dim * 2 if label_dim else z_dim
+    if label_dim:
+        state["mapping.label_weight"] = randn(label_dim, z_dim)
+    for i in range(depth):
+        out = w_dim if i == depth - 1 else w_dim + 3
+        state[f"mapping.dense{i}.weight"] = randn(out, width, scale=100.0)
+        state[f"mapping.dense{i}.bias"] = randn(out, scale=10.0)
+        width = out
+    state["w_avg"] = randn(w_dim, scale=0.3)
+    state["synthesis.const"] = randn(1, channels[0], 4, 4)
+    blocks = resolution.bit_length() - 2
+    previous = channels[0]
+
+    def modulated(name: str, out: int, k: int) -> None:
+        state[f"{name}.weight"] = randn(out, previous, k, k)
+        state[f"{name}.bias"] = randn(out, scale=0.1)
+        state[f"{name}.affine.weight"] = randn(previous, w_dim)
+        state[f"{name}.affine.bias"] = 1.0 + randn(previous, scale=0.2)
+
+    for i in range(2 * blocks - 1):
+        block = (i + 1) // 2
+        name = f"synthesis.conv{i}"
+        modulated(name, channels[block], 3)
+        state[f"{name}.noise_strength"] = randn(scale=0.2)
+        state[f"{name}.noise_const"] = randn(4 * 2**block, 4 * 2**block)
+        previous = channels[block]
+        if i % 2 == 0 and (architecture == "skip" or block == blocks - 1):
+            modulated(f"synthesis.to_rgb{block}", num_channels, 1)
+            state[f"synthesis.to_rgb{block}.weight"] *= 0.3
+    return state
+
+
+def tiny_stylegan2(path: str | Path, resolution: int = 16, seed: int = 0, **sizes) -> Path:
+    """Writes a random StyleGAN2 to `path` in our layout (see `tiny_state_dict` for `sizes`)."""
+    state = tiny_state_dict(resolution, seed, **sizes)
+    native.write(Checkpoint(state, {"family": "stylegan2"}), path)
+    return Path(path)
+
+
+def genforce_state_dict(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Canonical StyleGAN2 weights under genforce's names: the inverse of the reader."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    kernel = (torch.outer(taps, taps) / 16)[None, None]
+    result = {"synthesis.upsample.kernel": kernel} if "synthesis.to_rgb0.bias" in state else {}
+    for name, tensor in state.items():
+        if name == "w_avg":
+            name = "truncation.w_avg"
+        elif name == "synthesis.const":
+            name = "synthesis.early_layer.const"
+        elif name.startswith("synthesis."):
+            module, part = name.removeprefix("synthesis.").split(".", 1)
+            module = module.replace("conv", "layer").replace("to_rgb", "output")
+            upsamples = module.startswith("layer") and int(module[5:]) % 2 == 1
+            if part == "affine.bias":
+                tensor = tensor - 1.0
+            if part == "weight" and upsamples:
+                tensor = tensor.flip(2, 3)
+                result[f"synthesis.{module}.filter.kernel"] = kernel
+            if part == "noise_const":
+                part, tensor = "noise", tensor[None, None]
+            name = f"synthesis.{module}.{part.replace('affine', 'style')}"
+        result[name] = tensor.clone()
+    return result
+
+
+def is_one_sentence(message: str) -> bool:
+    """One line, one full stop, at its end: what a `UserError` may say."""
+    inside = re.search(r"[.!?]['\")]* +[A-Z]", message)  # a second sentence begins
+    ends = re.search(r"[^.\s:;,]\.$", message)
+    return "\n" not in message and inside is None and ends is not None and len(message) < 500
