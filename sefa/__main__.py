@@ -1,0 +1,582 @@
+"""The command line: `python -m sefa MODEL -L 0-1 -N 5 -K 5` makes two HTML pages of edited images.
+
+Options, defaults and file names are those of the official SeFa tool. What the user got wrong is one
+line on stderr and exit code 2; Ctrl-C is exit code 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import checkpoints
+from sefa import Directions, Generator, edit, factorize, format_layers
+from sefa.errors import UserError
+from sefa.export import (
+    IMAGE_FORMATS,
+    TraversalGrid,
+    encode_images,
+    resize_images,
+    write_pages,
+)
+from sefa.rendering import default_device, render
+
+MAX_SEED = 2**32 - 1  # what numpy.random.RandomState takes
+MAX_VIZ_SIZE = 2048
+MAX_DISTANCE = 10_000.0
+# A page holds all its images: beyond about 8000 of 256 px (some 250 MB) browsers give up.
+MAX_IMAGES = 8192
+MAX_PIXELS = MAX_IMAGES * 256**2
+MAX_FULL_SIZE = 32  # images held before they are resized: 100 MB at 1024 px
+
+# What a page's command repeats where it is no default, beside MODEL, -L, -N and -K.
+REPEATED_OPTIONS = (
+    "seed",
+    "start_distance",
+    "end_distance",
+    "step",
+    "viz_size",
+    "image_format",
+    "trunc_psi",
+    "trunc_layers",
+    "class_idx",
+    "codes",
+    "codes_space",
+)
+
+DESCRIPTION = """\
+Finds the directions in a GAN's latent space that change its images most (SeFa: closed form, no
+training, no sampling) and writes two HTML pages that show them on a few samples:
+
+  {model}_N{samples}_K{semantics}_L{layers}_seed{seed}_sample_first.html
+  {model}_N{samples}_K{semantics}_L{layers}_seed{seed}_semantic_first.html
+"""
+
+EPILOG = """\
+Seeds: sample i is drawn from its own seed, --seed + i, so an image does not depend on how many are
+asked for. The official SeFa tool draws all samples from one torch seed: its seed 0 shows other
+samples.
+
+Device: CUDA when there is one, else the CPU; the environment variable SEFA_DEVICE (cpu, cuda,
+cuda:1) overrides, in place of the official tool's --gpu_id.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line on `argv` (default: sys.argv[1:]) and returns its exit code."""
+    try:
+        options = parse_options(argv)
+        run(options)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"sefa: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # stdout went to `head`, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except SystemExit as finished:  # --help
+        return finished.code or 0
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Checkpoint -> directions -> samples -> edited images -> the two pages. Raises UserError."""
+    codes = None if options.codes is None else load_codes(options.codes, options.num_samples)
+    check_folder(options.save_dir)
+    check_amount(options, options.num_samples if codes is None else len(codes))
+
+    generator = load_model(options.model)
+    directions = find_directions(generator, options)
+    if codes is None:
+        samples = seeded_samples(generator, options)
+    else:
+        samples = given_samples(generator, codes, options)
+    print(f"Samples: {samples.origin}; rendered on {generator.device}")
+
+    make_folder(options.save_dir)
+    grid = render_grid(generator, samples, directions, options)
+    for path in write_grid(grid, options):
+        print(f"Wrote {path}")
+
+
+# ----------------------------------------------------------------------------- options
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse, but a bad option raises UserError instead of printing the usage and exiting."""
+
+    def error(self, message: str):
+        if "--gpu_id" in message:
+            message += " (the environment variable SEFA_DEVICE chooses the device)"
+        raise UserError(f"{message} (python -m sefa --help lists the options)")
+
+
+def parse_options(argv: list[str] | None) -> argparse.Namespace:
+    """The options in `argv`, each within its own range. Raises UserError."""
+    return option_parser().parse_args(argv)
+
+
+def option_parser() -> argparse.ArgumentParser:
+    """The parser; its help says what every option does, its default and its range."""
+    parser = OneLineParser(
+        prog="python -m sefa",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "model",
+        metavar="MODEL",
+        help="a name in the catalogue (avatars), a repository on the Hub (user/repo or "
+        "user/repo/file.pkl@revision), or a checkpoint file",
+    )
+    add(
+        "--save_dir",
+        metavar="FOLDER",
+        default="results",
+        help="where the two pages go; made if missing (default: %(default)s)",
+    )
+    add(
+        "-L",
+        "--layer_idx",
+        metavar="LAYERS",
+        default="all",
+        help="layers to decompose and edit: all, or indices and ranges such as 0-1,4 "
+        "(default: %(default)s)",
+    )
+    add(
+        "-N",
+        "--num_samples",
+        metavar="N",
+        type=whole_number(1, MAX_IMAGES),
+        default=5,
+        help="how many samples to show (default: %(default)s)",
+    )
+    add(
+        "-K",
+        "--num_semantics",
+        metavar="K",
+        type=whole_number(1, MAX_IMAGES),
+        default=5,
+        help="how many semantics to show, largest eigenvalues first (default: %(default)s)",
+    )
+    add(
+        "--start_distance",
+        metavar="ALPHA",
+        type=number(-MAX_DISTANCE, MAX_DISTANCE),
+        default=-3.0,
+        help="first distance along a semantic, in units of its unit vector (default: %(default)s)",
+    )
+    add(
+        "--end_distance",
+        metavar="ALPHA",
+        type=number(-MAX_DISTANCE, MAX_DISTANCE),
+        default=3.0,
+        help="last distance along a semantic (default: %(default)s)",
+    )
+    add(
+        "--step",
+        metavar="STEPS",
+        type=whole_number(1, MAX_IMAGES),
+        default=11,
+        help="how many images from the first distance to the last (default: %(default)s)",
+    )
+    add(
+        "--viz_size",
+        metavar="PIXELS",
+        type=whole_number(1, MAX_VIZ_SIZE),
+        default=256,
+        help="longer side of the images on the pages, at most "
+        f"{MAX_VIZ_SIZE} (default: %(default)s)",
+    )
+    add(
+        "--image_format",
+        choices=IMAGE_FORMATS,
+        default="jpeg",
+        help="jpeg: small pages; png: exact pixels, for figures (default: %(default)s)",
+    )
+    add(
+        "--trunc_psi",
+        metavar="PSI",
+        type=number(-MAX_DISTANCE, MAX_DISTANCE),
+        default=0.7,
+        help="truncation: how far samples stay from the average, 1 for none (default: %(default)s)",
+    )
+    add(
+        "--trunc_layers",
+        metavar="LAYERS",
+        type=whole_number(0, MAX_IMAGES),
+        default=8,
+        help="how many layers are truncated, from the first (default: %(default)s)",
+    )
+    add(
+        "--seed",
+        type=whole_number(0, MAX_SEED),
+        default=0,
+        help="seed of the first sample; sample i has seed SEED + i (default: %(default)s)",
+    )
+    add(
+        "--class_idx",
+        metavar="CLASS",
+        type=whole_number(0, 1_000_000),
+        help="class of all samples, for class-conditional models only",
+    )
+    add(
+        "--codes",
+        metavar="FILE.npy",
+        help="prepared latent codes instead of seeds, of which the first N are used: [n, z_dim] "
+        "are mapped and truncated, [n, w_dim] go to every layer as they are, [n, num_ws, w_dim] "
+        "are used as they are; where z_dim equals w_dim, two-dimensional codes are z",
+    )
+    add(
+        "--codes_space",
+        choices=("z", "w", "wp"),
+        help="what the codes are, where their shape does not say it: z (mapped and truncated), "
+        "w (one for all layers) or wp (one a layer)",
+    )
+    return parser
+
+
+def whole_number(low: int, high: int):
+    """An argparse type: an integer from low to high."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"expected an integer from {low} to {high}, found {text!r}"
+            )
+        return value
+
+    return parse
+
+
+def number(low: float, high: float):
+    """An argparse type: a float from low to high; NaN is none."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"expected a number from {low:g} to {high:g}, found {text!r}"
+            )
+        return value
+
+    return parse
+
+
+def check_amount(options: argparse.Namespace, num_samples: int) -> None:
+    """Refuses, before anything is loaded, what no page could hold and seeds that run out."""
+    images = num_samples * options.num_semantics * options.step
+    limit = min(MAX_IMAGES, MAX_PIXELS // options.viz_size**2)
+    if images > limit:
+        raise UserError(
+            f"{num_samples} samples x {options.num_semantics} semantics x {options.step} steps are "
+            f"{images} images; a page holds at most {limit} of {options.viz_size} px."
+        )
+    if options.codes is None and options.seed + num_samples - 1 > MAX_SEED:
+        raise UserError(f"--seed plus the number of samples must stay below {MAX_SEED + 1}.")
+
+
+def file_prefix(options: argparse.Namespace, grid: TraversalGrid) -> str:
+    """The part of the file names both pages share, such as "avatars_N5_K5_L0-1_seed0"."""
+    if options.codes is None:
+        origin = f"seed{options.seed}"
+    else:
+        origin = f"codes-{safe_name(Path(options.codes).stem)}"
+    if options.class_idx is not None:
+        origin += f"_class{options.class_idx}"
+    numbers = f"N{len(grid.samples)}_K{len(grid.eigenvalues)}_L{grid.layers}"
+    return f"{safe_name(grid.model)}_{numbers}_{origin}"
+
+
+def reproducing_command(options: argparse.Namespace, layers: str) -> str:
+    """The command line that makes the same pages: what names the files, and what is no default."""
+    words = ["python", "-m", "sefa", options.model, "-L", layers]
+    words += ["-N", str(options.num_samples), "-K", str(options.num_semantics)]
+    defaults = option_parser()
+    for name in REPEATED_OPTIONS:
+        value = getattr(options, name)
+        if value != defaults.get_default(name):
+            words.append(f"--{name}={value}")  # "=": a value may start with a minus sign
+    return shlex.join(words)
+
+
+def model_name(source: str) -> str:
+    """A catalogue name as it is, a file's stem, or "user_repo[_stem]" for a Hub address."""
+    if os.path.isfile(source):
+        return Path(source).stem
+    address = source.split("@")[0]
+    known = re.compile(r"\.(pkl|pth|pt|bin|safetensors|ckpt)$", re.IGNORECASE)
+    return known.sub("", address).strip("/").replace("/", "_")
+
+
+def safe_name(text: str) -> str:
+    """`text` as part of a file name anywhere: letters, digits, "._-", at most 100 bytes."""
+    name = re.sub(r"[^\w.-]+", "_", text).lstrip(".-")
+    return name.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore") or "unnamed"
+
+
+# ----------------------------------------------------------------------------- model and samples
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The unedited samples. w: float32 [N, num_ws, w_dim]; labels: N texts; origin: one for all."""
+
+    w: torch.Tensor
+    labels: list[str]
+    origin: str
+
+
+def load_model(source: str) -> Generator:
+    """`checkpoints.load` with a bar for the download. Raises UserError."""
+    # delay: a file that is here already shows no bar.
+    options = {"desc": "Downloading", "unit": "B", "unit_scale": True, "delay": 0.5}
+    with tqdm(**options, leave=False, disable=None) as bar:
+
+        def progress(done_bytes: int, total_bytes: int | None) -> None:
+            bar.total = total_bytes
+            bar.update(done_bytes - bar.n)
+
+        generator = checkpoints.load(source, progress=progress).to(default_device())
+    print(
+        f"{source}: {generator.family}, {generator.resolution} px, {generator.num_ws} layers, "
+        f"z {generator.z_dim}, w {generator.w_dim}"
+    )
+    return generator
+
+
+def find_directions(generator: Generator, options: argparse.Namespace) -> Directions:
+    """All directions of the layers asked for. Raises UserError where -K asks for more."""
+    started = time.perf_counter()
+    directions = factorize(generator, options.layer_idx)
+    seconds = time.perf_counter() - started
+    found = len(directions.vectors)
+    if options.num_semantics > found:
+        raise UserError(
+            f"-K/--num_semantics is {options.num_semantics}, but these layers have {found} "
+            f"directions: choose 1 to {found}."
+        )
+    names = [generator.layer_names[i] for i in directions.layers]
+    if len(names) > 4:
+        names[2:-1] = ["..."]
+    print(f"Layers {format_layers(directions.layers)}: {', '.join(names)}")
+    print(f"Decomposed in {seconds:.3f} s: {found} directions")
+    eigenvalues = directions.eigenvalues[: options.num_semantics].tolist()
+    print(f"Eigenvalues: {', '.join(f'{value:.4g}' for value in eigenvalues)}")
+    return directions
+
+
+def seeded_samples(generator: Generator, options: argparse.Namespace) -> Samples:
+    """Samples of the seeds --seed, --seed + 1, ..., mapped and truncated. Raises UserError."""
+    seeds = list(range(options.seed, options.seed + options.num_samples))
+    w = map_truncated(generator, generator.sample_z(seeds), options)
+    span = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    return Samples(w, [f"seed {seed}" for seed in seeds], f"{span}, {truncation_text(options)}")
+
+
+def given_samples(generator: Generator, codes: np.ndarray, options: argparse.Namespace) -> Samples:
+    """Samples of the prepared codes, read in the space they are in. Raises UserError."""
+    space = codes_space(codes.shape, generator, options.codes_space)
+    codes = torch.from_numpy(codes)
+    if space == "z":
+        w = map_truncated(generator, codes, options)
+    elif space == "w":
+        w = codes[:, None].repeat(1, generator.num_ws, 1)
+    else:
+        w = codes
+    truncated = f", {truncation_text(options)}" if space == "z" else ""
+    origin = f"{len(codes)} codes of {Path(options.codes).name}, used as {space}{truncated}"
+    return Samples(w, [f"code {i}" for i in range(len(codes))], origin)
+
+
+def map_truncated(
+    generator: Generator, z: torch.Tensor, options: argparse.Namespace
+) -> torch.Tensor:
+    """w [N, num_ws, w_dim] of z [N, z_dim], of one class where the model has classes."""
+    if generator.label_dim == 0 and options.class_idx is not None:
+        raise UserError("--class_idx is for class-conditional models; this model has no classes.")
+    if generator.label_dim > 0 and options.class_idx is None:
+        raise UserError(
+            f"This model is class-conditional: choose --class_idx 0 to {generator.label_dim - 1}."
+        )
+    z = z.to(generator.device)
+    label = generator.one_hot(options.class_idx, len(z)) if generator.label_dim else None
+    label = None if label is None else label.to(z)
+    with torch.no_grad():
+        return generator.map(z, label, options.trunc_psi, options.trunc_layers)
+
+
+def truncation_text(options: argparse.Namespace) -> str:
+    if options.trunc_psi == 1 or options.trunc_layers == 0:
+        return "no truncation"
+    return f"truncation psi {options.trunc_psi:g} on the first {options.trunc_layers} layers"
+
+
+# ----------------------------------------------------------------------------- prepared codes
+
+
+def load_codes(path: str, limit: int) -> np.ndarray:
+    """float32 [n, ...], n <= limit, two or three dimensions, finite. Raises UserError.
+
+    Nothing in the file is run, and no more of it is read than is used.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f"There is no file of codes at {path}.")
+    try:
+        # Mapped, so that a huge file, or one that claims to be, takes no memory.
+        codes = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, TypeError, OverflowError, BadZipFile) as error:
+        raise UserError(f"{path} is no .npy file of numbers: {error}") from None
+    if not isinstance(codes, np.ndarray):
+        raise UserError(f"{path} is an archive; expected one array in a .npy file.")
+    if codes.dtype.kind not in "fiu":
+        raise UserError(f"{path} holds {codes.dtype}; expected real numbers.")
+    if codes.ndim not in (2, 3) or 0 in codes.shape:
+        raise UserError(
+            f"{path} has shape {list(codes.shape)}; expected [n, z_dim], [n, w_dim] or "
+            "[n, num_ws, w_dim]."
+        )
+    with np.errstate(over="ignore"):
+        codes = np.array(codes[:limit], dtype=np.float32)
+    if not np.isfinite(codes).all():
+        raise UserError(f"{path} holds a NaN or an infinity.")
+    return codes
+
+
+def codes_space(shape: tuple[int, ...], generator: Generator, asked: str | None) -> str:
+    """ "z", "w" or "wp" for codes of this shape; two-dimensional codes that could be both are z.
+
+    Raises UserError where the shape does not fit the model, or not what was asked for.
+    """
+    fitting = {
+        "z": (generator.z_dim,),
+        "w": (generator.w_dim,),
+        "wp": (generator.num_ws, generator.w_dim),
+    }
+    spaces = [asked] if asked else list(fitting)
+    for space in spaces:
+        if shape[1:] == fitting[space]:
+            return space
+    expected = " or ".join(f"[n, {', '.join(map(str, fitting[s]))}] ({s})" for s in spaces)
+    raise UserError(f"The codes have shape {list(shape)}; this model takes {expected}.")
+
+
+# ----------------------------------------------------------------------------- images and pages
+
+
+def step_distances(start: float, end: float, steps: int) -> list[float]:
+    """`steps` evenly spaced distances, both ends included; one step is the start alone."""
+    distances = np.linspace(start, end, steps)
+    # Rounding may leave 4e-16 in the middle of -0.3..0.3, which is the unedited image.
+    distances[np.abs(distances) < 1e-12 * max(abs(start), abs(end))] = 0.0
+    return distances.tolist()
+
+
+def render_grid(
+    generator: Generator, samples: Samples, directions: Directions, options: argparse.Namespace
+) -> TraversalGrid:
+    """Renders a strip for every (sample, semantic); keeps only the encoded images."""
+    distances = step_distances(options.start_distance, options.end_distance, options.step)
+    eigenvalues = directions.eigenvalues[: options.num_semantics].tolist()
+    vectors = directions.vectors[: options.num_semantics]
+    images = []
+    total = len(samples.labels) * len(vectors)
+    with tqdm(total=total, desc="Rendering", unit="strip", leave=False, disable=None) as bar:
+        for w in samples.w.split(1):
+            images.append([])
+            for vector in vectors:
+                strip = render_strip(generator, w, vector, directions.layers, distances, options)
+                images[-1].append(encode_images(strip, options.image_format))
+                bar.update()
+    layers = layers_text(options.layer_idx, directions)
+    return TraversalGrid(
+        model=model_name(options.model),
+        layers=layers,
+        samples=samples.labels,
+        eigenvalues=eigenvalues,
+        distances=distances,
+        images=images,
+        image_size=(strip.shape[2], strip.shape[1]),
+        facts=[
+            ("Model", f"{generator.family}, {generator.resolution} px"),
+            ("Samples", samples.origin),
+        ],
+        command=reproducing_command(options, layers),
+    )
+
+
+def render_strip(
+    generator: Generator,
+    w: torch.Tensor,
+    vector: torch.Tensor,
+    layers: list[int],
+    distances: list[float],
+    options: argparse.Namespace,
+) -> np.ndarray:
+    """uint8 [S, h, w, C] at --viz_size: one sample, w [1, num_ws, w_dim], at each distance."""
+    parts = []
+    for start in range(0, len(distances), MAX_FULL_SIZE):
+        some = distances[start : start + MAX_FULL_SIZE]
+        edited = torch.cat([edit(w, vector, distance, layers) for distance in some])
+        parts.append(resize_images(render(generator, edited), options.viz_size))
+    return np.concatenate(parts)
+
+
+def layers_text(asked: str, directions: Directions) -> str:
+    """ "all" where that was asked for, else the shortest text for the layers: "0-1,4"."""
+    everything = asked.strip().lower() == "all"
+    return "all" if everything else format_layers(directions.layers)
+
+
+def check_folder(folder: str) -> None:
+    """Refuses a folder that could not be made or written, before any work; makes nothing."""
+    nearest = os.path.abspath(folder)
+    while not os.path.lexists(nearest):
+        nearest = os.path.dirname(nearest)
+    if not os.path.isdir(nearest):
+        raise UserError(f"Cannot write to {folder}: {nearest} is not a folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"Cannot write to {folder}: no permission to write in {nearest}.")
+
+
+def make_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder or ".", exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot make the folder {folder}: {error}.") from None
+
+
+def write_grid(grid: TraversalGrid, options: argparse.Namespace) -> list[Path]:
+    """Writes the two pages and returns their paths. Raises UserError where the disk refuses."""
+    try:
+        return write_pages(options.save_dir, file_prefix(options, grid), grid)
+    except OSError as error:
+        raise UserError(f"Cannot write the pages: {error}.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

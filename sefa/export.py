@@ -1,0 +1,326 @@
+"""Arrays -> files a visitor takes away: the two HTML pages of the command line.
+
+Nothing here knows of models: images come in as uint8 numpy arrays, text as plain strings. A page is
+one file that asks the network for nothing: its images are data URIs, its style and script inline,
+and its Content-Security-Policy lets the browser hold it to that.
+
+    images [S, H, W, C] -> encode_images -> TraversalGrid -> page_chunks -> write_pages
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+IMAGE_FORMATS = ("jpeg", "png")
+ORDERS = ("sample_first", "semantic_first")
+
+# 4:4:4 at 92 keeps thin coloured strokes, and a page of 5 x 5 x 11 images of 256 px at a few MB.
+_SAVE_OPTIONS = {
+    "jpeg": {"format": "JPEG", "quality": 92, "subsampling": 0, "optimize": True},
+    "png": {"format": "PNG"},
+}
+
+
+@dataclass(frozen=True)
+class TraversalGrid:
+    """What one run shows: N samples, each moved along K semantics in S steps.
+
+    model        name for the heading, any text
+    layers       layers that were decomposed and edited, as text ("all", "0-1,4")
+    samples      N labels ("seed 7")
+    eigenvalues  K numbers
+    distances    S numbers, in units of the unit direction
+    images       [N][K][S] data URIs, as `encode_images` gives them
+    image_size   (width, height) of every image, in pixels
+    facts        more (term, text) pairs for the heading, in the order shown
+    command      the command line that makes these pages again
+
+    Raises ValueError where the numbers of labels, eigenvalues, distances and images disagree.
+    """
+
+    model: str
+    layers: str
+    samples: Sequence[str]
+    eigenvalues: Sequence[float]
+    distances: Sequence[float]
+    images: Sequence[Sequence[Sequence[str]]]
+    image_size: tuple[int, int]
+    facts: Sequence[tuple[str, str]] = ()
+    command: str = ""
+
+    def __post_init__(self):
+        n, k, s = len(self.samples), len(self.eigenvalues), len(self.distances)
+        fits = len(self.images) == n and all(
+            len(sample) == k and all(len(strip) == s for strip in sample) for sample in self.images
+        )
+        if not fits:
+            raise ValueError(f"images must be nested as {n} samples x {k} semantics x {s} steps")
+
+
+# ----------------------------------------------------------------------------- images
+
+
+def fitted_size(width: int, height: int, size: int) -> tuple[int, int]:
+    """The (width, height) at which the longer side is `size` pixels and the shape is kept."""
+    scale = size / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def resize_images(images: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [N, H, W, C] -> uint8 [N, h, w, C] with max(h, w) == size; C is 1 or 3.
+
+    Images that already fit come back untouched. Shrinking averages (Lanczos); small models are
+    enlarged with bicubic, whose pixels do not pass for detail as nearest's squares do.
+    """
+    height, width, channels = images.shape[1:]
+    target = fitted_size(width, height, size)
+    if target == (width, height):
+        return images
+    method = Image.Resampling.LANCZOS if size < max(width, height) else Image.Resampling.BICUBIC
+    resized = [np.asarray(_to_pil(image).resize(target, method)) for image in images]
+    return np.stack(resized).reshape(len(images), target[1], target[0], channels)
+
+
+def encode_images(images: np.ndarray, image_format: str = "jpeg") -> list[str]:
+    """uint8 [N, H, W, C], C 1 or 3 -> N data URIs.
+
+    "png" is lossless; "jpeg" is a third to a quarter of its size.
+    """
+    return [_data_uri(_to_pil(image), image_format) for image in images]
+
+
+def _to_pil(image: np.ndarray) -> Image.Image:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise ValueError(f"expected uint8 [H, W, 1 or 3], found {image.dtype} {list(image.shape)}")
+    return Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+
+
+def _data_uri(image: Image.Image, image_format: str) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, **_SAVE_OPTIONS[image_format])
+    return f"data:image/{image_format};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+# ----------------------------------------------------------------------------- pages
+
+
+def visualisation_page(grid: TraversalGrid, order: str) -> str:
+    """One page as text; `order` is "sample_first" or "semantic_first". See `page_chunks`."""
+    return "".join(page_chunks(grid, order))
+
+
+def page_chunks(grid: TraversalGrid, order: str) -> Iterator[str]:
+    """The page in pieces, a row at a time: joined they may be hundreds of megabytes.
+
+    sample_first    rows: each sample with all its semantics, then the next sample
+    semantic_first  rows: each semantic on all samples, then the next semantic
+
+    Both have one row a (sample, semantic) pair and one image column a distance, and start with the
+    column they are grouped by. Raises ValueError for another order.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"order must be one of {', '.join(ORDERS)}, found {order!r}")
+    yield from _head(grid, order)
+    yield from _heading(grid, order)
+    yield "<table>\n" + _column_headers(grid, order) + "<tbody>\n"
+    group = None
+    for sample, semantic in _pairs(grid, order):
+        starts_group, group = (
+            group != _leading(sample, semantic, order),
+            _leading(sample, semantic, order),
+        )
+        yield _row(grid, sample, semantic, order, starts_group)
+    yield f"</tbody>\n</table>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+
+
+def format_distance(distance: float) -> str:
+    """A distance as a column shows it: "-3", "0.6"; four significant digits."""
+    return f"{distance:.4g}"
+
+
+def _leading(sample: int, semantic: int, order: str) -> int:
+    return sample if order == "sample_first" else semantic
+
+
+def _pairs(grid: TraversalGrid, order: str) -> Iterator[tuple[int, int]]:
+    """(sample, semantic) of every row, in the order of the page."""
+    samples, semantics = range(len(grid.samples)), range(len(grid.eigenvalues))
+    if order == "sample_first":
+        return ((sample, semantic) for sample in samples for semantic in semantics)
+    return ((sample, semantic) for semantic in semantics for sample in samples)
+
+
+def _head(grid: TraversalGrid, order: str) -> Iterator[str]:
+    by = "by sample" if order == "sample_first" else "by semantic"
+    # A hash, not 'unsafe-inline': even if some text slipped past escape(), it could not run.
+    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode("ascii")
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
+    yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+    yield f"<title>{escape(grid.model)}: semantics {by}</title>\n"
+    yield f'<link rel="icon" href="data:,">\n<style>{_STYLE}</style>\n</head>\n<body>\n'
+
+
+def _heading(grid: TraversalGrid, order: str) -> Iterator[str]:
+    yield f"<header>\n<h1>{escape(grid.model)}</h1>\n"
+    if order == "sample_first":
+        yield "<p>Every sample along all its semantics, sample by sample. "
+    else:
+        yield "<p>Every semantic on all samples, semantic by semantic. "
+    yield "Click Sample or Semantic to sort.</p>\n<dl>\n"
+    eigenvalues = ", ".join(f"{i}: {value:.4g}" for i, value in enumerate(grid.eigenvalues))
+    facts = [("Layers", grid.layers), ("Eigenvalues", eigenvalues), *grid.facts]
+    for term, text in facts:
+        yield f"<div><dt>{escape(term)}</dt><dd>{escape(text)}</dd></div>\n"
+    if grid.command:
+        yield f"<div><dt>Command</dt><dd><code>{escape(grid.command)}</code></dd></div>\n"
+    yield "</dl>\n</header>\n"
+
+
+def _column_headers(grid: TraversalGrid, order: str) -> str:
+    names = ["Sample", "Semantic"] if order == "sample_first" else ["Semantic", "Sample"]
+    first, second = (f'<button type="button">{name}</button>' for name in names)
+    distances = "".join(f'<th scope="col">{format_distance(d)}</th>' for d in grid.distances)
+    return (
+        f'<thead>\n<tr><th scope="col" aria-sort="ascending">{first}</th>'
+        f'<th scope="col">{second}</th>{distances}</tr>\n</thead>\n'
+    )
+
+
+def _row(grid: TraversalGrid, sample: int, semantic: int, order: str, starts_group: bool) -> str:
+    # data-value is what the script sorts by; the text beside it is for people.
+    label, eigenvalue = escape(grid.samples[sample]), f"{grid.eigenvalues[semantic]:.4g}"
+    cells = [
+        _row_header(sample, f"Sample {sample:03d}", label),
+        _row_header(semantic, f"Semantic {semantic:03d}", f"eigenvalue {eigenvalue}"),
+    ]
+    if order == "semantic_first":
+        cells.reverse()
+    width, height = grid.image_size
+    for distance, uri in zip(grid.distances, grid.images[sample][semantic], strict=True):
+        alt = f"sample {sample}, semantic {semantic}, distance {format_distance(distance)}"
+        cells.append(
+            f'<td><img src="{escape(uri)}" alt="{alt}" width="{width}" height="{height}" '
+            'decoding="async"></td>'
+        )
+    return ('<tr class="group">' if starts_group else "<tr>") + "".join(cells) + "</tr>\n"
+
+
+def _row_header(value: int, name: str, note: str) -> str:
+    return f'<th scope="row" data-value="{value}">{name}<small>{note}</small></th>'
+
+
+_STYLE = """
+:root { color-scheme: light dark; --back: #fff; --ink: #1b1b1f; --soft: #5c5c66; --line: #d8d8de; }
+@media (prefers-color-scheme: dark) {
+  :root { --back: #17171b; --ink: #ececf0; --soft: #a3a3ae; --line: #3a3a42; }
+}
+body { margin: 0; background: var(--back); color: var(--ink);
+  font: 15px/1.45 system-ui, sans-serif; }
+/* The page scrolls sideways with the table; its heading stays in view. */
+header { position: sticky; left: 0; box-sizing: border-box; width: 100vw; max-width: 60rem;
+  padding: 1rem; overflow-wrap: anywhere; }
+h1 { margin: 0; font-size: 1.5rem; }
+header p { margin: .25rem 0 .75rem; color: var(--soft); }
+dl { margin: 0; }
+dl div { display: flex; flex-wrap: wrap; gap: 0 .75rem; }
+dt { min-width: 7rem; color: var(--soft); }
+dd { margin: 0; flex: 1 1 16rem; }
+code { font: 13px/1.45 ui-monospace, monospace; }
+table { border-collapse: separate; border-spacing: 0; }
+th, td { padding: 4px; text-align: left; vertical-align: middle; }
+thead th { position: sticky; top: 0; z-index: 1; background: var(--back); padding: 6px 4px;
+  border-bottom: 1px solid var(--line); font-weight: 600; text-align: center;
+  font-variant-numeric: tabular-nums; }
+tbody th { padding: 4px 12px; background: var(--back); font-weight: 600; white-space: nowrap; }
+/* Where there is room, the names of a row stay in view too. */
+@media (min-width: 45rem) {
+  tr > :nth-child(-n+2) { box-sizing: border-box; width: 9rem; min-width: 9rem; }
+  tr > :nth-child(-n+2) { position: sticky; left: 0; }
+  tr > :nth-child(2) { left: 9rem; }
+  thead tr > :nth-child(-n+2) { z-index: 2; }
+}
+tr.group:not(:first-child) > * { border-top: 2px solid var(--line); }
+small { display: block; color: var(--soft); font-weight: 400; }
+img { display: block; }
+button { width: 100%; padding: 2px 8px; border: 1px solid var(--line); border-radius: 6px;
+  background: none; color: inherit; font: inherit; cursor: pointer; white-space: nowrap; }
+button:hover { border-color: currentColor; }
+button:focus-visible { outline: 3px solid #4a7dff; outline-offset: 1px; }
+button::after { content: " \\2195"; color: var(--soft); }
+[aria-sort=ascending] button::after { content: " \\2191"; color: inherit; }
+[aria-sort=descending] button::after { content: " \\2193"; color: inherit; }
+"""
+
+_SCRIPT = """
+"use strict";
+const body = document.querySelector("tbody");
+const headers = [...document.querySelectorAll("thead th")];
+
+function compare(a, b) {
+  const x = Number(a), y = Number(b);
+  return isNaN(x) || isNaN(y) ? a.localeCompare(b, undefined, { numeric: true }) : x - y;
+}
+
+// Array.sort is stable, so rows that tie keep the order of the sort before.
+function sortBy(column) {
+  const ascending = headers[column].getAttribute("aria-sort") !== "ascending";
+  const value = row => row.cells[column].dataset.value;
+  const rows = [...body.rows].sort((a, b) => (ascending ? 1 : -1) * compare(value(a), value(b)));
+  rows.forEach((row, i) => {
+    row.classList.toggle("group", i === 0 || value(row) !== value(rows[i - 1]));
+    body.append(row);
+  });
+  headers.forEach(th => th.removeAttribute("aria-sort"));
+  headers[column].setAttribute("aria-sort", ascending ? "ascending" : "descending");
+}
+
+headers.forEach((th, column) => {
+  const button = th.querySelector("button");
+  if (button) button.addEventListener("click", () => sortBy(column));
+});
+"""
+
+
+# ----------------------------------------------------------------------------- files
+
+
+def write_pages(folder: str | os.PathLike, prefix: str, grid: TraversalGrid) -> list[Path]:
+    """Writes `{prefix}_sample_first.html` and `{prefix}_semantic_first.html`; returns their paths.
+
+    The folder must exist. Either page is complete or what was there before is left as it was.
+    Raises OSError where the folder cannot be written.
+    """
+    paths = [Path(folder) / f"{prefix}_{order}.html" for order in ORDERS]
+    for path, order in zip(paths, ORDERS, strict=True):
+        write_atomically(path, page_chunks(grid, order))
+    return paths
+
+
+def write_atomically(path: str | os.PathLike, chunks: Iterable[str]) -> None:
+    """Writes text as UTF-8 beside `path`, then renames: nobody ever sees half a file at `path`."""
+    path = Path(path)
+    # Not tempfile: its files are private (0600), and a page is there to be served and shared.
+    part = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        # "replace": a file name may hold bytes that are no UTF-8; a "?" then stands in the heading.
+        with open(part, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.writelines(chunks)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
