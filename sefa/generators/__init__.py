@@ -17,7 +17,7 @@ def build(state_dict: Mapping[str, Tensor], config: Mapping) -> Generator:
     Raises `CheckpointError` for an unknown family or weights that do not fit together.
     """
     family = config.get("family")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise CheckpointError(f"The model family {str(family)[:40]!r} is unknown; known: {known}.")
     return FAMILIES[family](state_dict, config).eval()

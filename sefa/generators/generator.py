@@ -19,6 +19,7 @@ class Generator(nn.Module):
     num_ws: number of w indices ("layers").
     layer_names: num_ws names, in the order of the indices.
     num_channels: 1 (grey) or 3 (RGB).
+    edit_range: alpha up to which edits are usually worth looking at; a slider's default range.
     """
 
     family: str
@@ -29,6 +30,7 @@ class Generator(nn.Module):
     num_ws: int
     layer_names: list[str]
     num_channels: int
+    edit_range: float = 5.0
 
     def map(
         self,
@@ -115,14 +117,20 @@ class Weights:
         return tuple(tensor.shape)
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """The tensor `name` as float32, contiguous, finite, of exactly this shape."""
+        """The tensor `name` as float32, contiguous, finite, of exactly this shape.
+
+        Always a copy: what was given may be a mapped file, or weights still in training.
+        """
         tensor = self._get(name)
         if tuple(tensor.shape) != shape:
             raise CheckpointError(
                 f"{name} has shape {list(tensor.shape)} where {list(shape)} was expected."
             )
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(f"{name} holds {kind} values, not floating-point numbers.")
         del self._rest[name]
-        tensor = tensor.detach().to(torch.float32).contiguous()
+        tensor = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{name} holds a NaN or an infinity.")
         return tensor

@@ -16,7 +16,7 @@ The canonical names of the weights, which every file layout is translated to
     synthesis.to_rgb{k}.weight [3, in, 1, 1], .bias [3], .affine.weight, .affine.bias
 
 Configuration: architecture "skip" or "orig" (read from the shapes when absent), lr_multiplier
-(0.01 when absent), conv_clamp (None when absent).
+(0.01 when absent), conv_clamp (None when absent), edit_range (15 when absent).
 """
 
 import math
@@ -38,6 +38,7 @@ class StyleGAN2(Generator):
     """The canonical network: mapping, then modulated convolutions, skip or orig architecture."""
 
     family = "stylegan2"
+    edit_range = 15.0  # as in the official interface; a file may say otherwise
 
     def __init__(self, state_dict: Mapping[str, Tensor], config: Mapping):
         super().__init__()
@@ -55,7 +56,7 @@ class StyleGAN2(Generator):
             self.layer_names += [f"{size}x{size} up conv", f"{size}x{size} conv"]
         self.layer_names.append("toRGB")
 
-        self.mapping = MappingNetwork(weights, float(config.get("lr_multiplier", 0.01)))
+        self.mapping = MappingNetwork(weights, positive(config, "lr_multiplier", 0.01))
         self.z_dim, self.label_dim = self.mapping.z_dim, self.mapping.label_dim
         if self.mapping.out_dim not in (self.w_dim, self.num_ws * self.w_dim):
             raise CheckpointError(
@@ -63,8 +64,7 @@ class StyleGAN2(Generator):
             )
         self.register_buffer("w_avg", weights.take("w_avg", self.mapping.out_dim))
 
-        clamp = config.get("conv_clamp")
-        clamp = None if clamp is None else float(clamp)
+        clamp = positive(config, "conv_clamp", None)
         channels = weights.shape("synthesis.const", 4)[1]
         self.register_buffer("const", weights.take("synthesis.const", 1, channels, 4, 4))
         self.convs = nn.ModuleList()
@@ -135,6 +135,16 @@ class StyleGAN2(Generator):
         """
         modules = [*self.convs, self.to_rgbs[str(self.num_ws // 2 - 1)]]
         return [modules[i].affine.weight for i in layers]
+
+
+def positive(config: Mapping, name: str, default: float | None) -> float | None:
+    """The number `name` of a configuration, or its default when absent."""
+    value = config.get(name, default)
+    if value is None and default is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise CheckpointError(f"The {name} is {str(value)[:20]!r}, not a positive number.")
+    return float(value)
 
 
 def count_blocks(weights: Weights) -> int:

@@ -1,0 +1,558 @@
+"""The Space: `python app.py` serves the page. Layout and events; the work is done in ui/ and sefa/.
+
+The sliders mean what `shown_model` and `shown_layers` say. The model and layer pickers are wishes:
+`choose` turns them into sliders, and only then do the shown ones follow. So a frame is always of
+the sliders that the visitor sees, whatever is still under way.
+"""
+
+import functools
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+import checkpoints
+from sefa.editing import (
+    MAX_ALPHA,
+    MAX_LAYERS,
+    MAX_PSI,
+    MAX_QUERY,
+    MAX_SAMPLES,
+    MAX_SEED,
+    MAX_SEMANTICS,
+    Edit,
+    Recipe,
+    canonical_layers,
+    fit,
+    integer,
+    parse_edits,
+    real,
+)
+from sefa.errors import UserError
+from sefa.factorization import parse_layers
+from ui import engine
+from ui.gallery import STAMP, frame, gallery
+
+PAPER = "https://arxiv.org/abs/2007.06600"
+INTRO = f"""# Look what is inside a GAN
+Each slider moves every image along one direction that the generator's own weights reveal, in
+closed form: no training, no labels ([SeFa, CVPR 2021]({PAPER})). **Drag one.**"""
+
+LAYER_GROUPS = (("Coarse", 0, 1), ("Middle", 2, 5), ("Fine", 6, None))  # the official interface's
+CUSTOM = "custom"
+CONTROLS = (  # what a request carries, in this order, then one alpha a slider
+    "model",
+    "layers",
+    "custom",
+    "num_semantics",
+    "num_samples",
+    "seed",
+    "psi",
+    "cutoff",
+    "class_index",
+    "shown_model",
+    "shown_layers",
+    "kept",
+)
+
+# --- values of the controls <-> Recipe ------------------------------------------------------------
+
+
+def read(values: Sequence[Any]) -> Recipe:
+    """The recipe of what the page shows. `values` are those of CONTROLS, then the sliders.
+
+    Raises `UserError` for a value out of range, as a stranger may send anything.
+    """
+    c = dict(zip(CONTROLS, values, strict=False))
+    alphas = values[len(CONTROLS) :]
+    notices: list[str] = []
+    edits = list(parse_edits(str(c["kept"] or "")[:MAX_QUERY], notices))
+    layers = canonical_layers(c["shown_layers"])
+    for index, value in enumerate(alphas[:MAX_SEMANTICS]):
+        alpha = real(value, "a slider", -MAX_ALPHA, MAX_ALPHA)
+        if alpha:
+            edits.append(Edit.along(layers, index, alpha))
+    num_samples = integer(c["num_samples"], "the number of samples", 1, MAX_SAMPLES)
+    return Recipe(
+        model=str(c["shown_model"]),
+        seed=integer(c["seed"], "the seed", 0, MAX_SEED - num_samples + 1),
+        num_samples=num_samples,
+        truncation_psi=real(c["psi"], "truncation", 0.0, MAX_PSI),
+        truncation_cutoff=integer(c["cutoff"] or 0, "the cutoff", 0, MAX_LAYERS) or None,
+        class_index=integer(c["class_index"] or 0, "the class", 0, 10**6),
+        layers=layers,
+        num_semantics=integer(c["num_semantics"], "the number of semantics", 1, MAX_SEMANTICS),
+        edits=tuple(edits),
+    )
+
+
+def split_edits(recipe: Recipe, sliders: int) -> tuple[list[float], list[Edit]]:
+    """(alpha of each slider, the edits that have no slider now: other layers, or further down)."""
+    alphas = [0.0] * sliders
+    kept = []
+    for change in recipe.edits:
+        (index, coefficient), *more = change.direction
+        if change.layers == recipe.layers and not more and index < sliders and coefficient == 1.0:
+            alphas[index] += change.alpha
+        else:
+            kept.append(change)
+    return alphas, kept
+
+
+def layer_choices(num_ws: int) -> list[tuple[str, str]]:
+    """The layer groups that a model has, as (label, selection)."""
+    choices = [("All", "all")]
+    for name, first, last in LAYER_GROUPS:
+        last = num_ws - 1 if last is None else min(last, num_ws - 1)
+        if first <= last and num_ws > 1:
+            text = str(first) if first == last else f"{first}-{last}"
+            choices.append((f"{name} {text.replace('-', '–')}", text))
+    return [*choices, ("Custom", CUSTOM)]
+
+
+# --- what the page says ---------------------------------------------------------------------------
+
+
+def say_found(model: engine.OpenModel, recipe: Recipe, seconds: float) -> str:
+    """The line above the sliders: what the decomposition was of, and how long it took."""
+    generator = model.loaded.generator
+    layers = parse_layers(recipe.layers, generator.num_ws)
+    names = [generator.layer_names[i] for i in (layers[0], layers[-1])]
+    span = names[0] if len(layers) == 1 else f"{names[0]} … {names[1]}"
+    return (
+        f"**{generator.w_dim} directions** from {len(layers)} of {generator.num_ws} layers "
+        f"({span}), found in **{seconds * 1000:.0f} ms** · λ is the eigenvalue"
+    )
+
+
+def say_model(model: engine.OpenModel) -> str:
+    """Family, size, where it comes from, its licence tag, and the commit that was resolved."""
+    entry = checkpoints.resolve_name(model.name)
+    generator = model.loaded.generator
+    source = f"[source]({entry.source})" if entry.source else "ships with this Space"
+    commit = f" at `{model.revision[:8]}`" if model.revision else ""
+    return (
+        f"{generator.family}, {generator.resolution} px, {generator.num_ws} layers · "
+        f"licence tag: {entry.licence_shown} · {source}{commit}"
+    )
+
+
+def say_kept(kept: Sequence[Edit]) -> str:
+    """The edits in force that have no slider at the moment."""
+    if not kept:
+        return ""
+    parts = []
+    for change in kept:
+        name = "+".join(f"{index:03d}" for index, _ in change.direction)
+        parts.append(f"{name} of layers {change.layers} at {change.alpha:+.3g}")
+    return "Also applied: " + "; ".join(parts)
+
+
+def say(notices: Sequence[str]) -> dict:
+    """The notice above the gallery, with whatever a stranger wrote in it shown as text."""
+    lines = "<br>".join(html.escape(notice) for notice in dict.fromkeys(notices))
+    return gr.update(value=f"<div role='status'>{lines}</div>", visible=bool(notices))
+
+
+def in_one_sentence(function: Callable) -> Callable:
+    """Turns a `UserError` into the message the page and the API show."""
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            message = str(error).replace("<", "‹").replace(">", "›")  # it is shown as HTML
+            raise gr.Error(message, print_exception=False) from None
+
+    return wrapped
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> list[Any]:
+    """Updates of all controls and texts for a recipe that fits the model."""
+    generator = model.loaded.generator
+    directions, seconds = engine.find_directions(model, recipe.layers)
+    sliders = min(recipe.num_semantics, len(directions.eigenvalues))
+    alphas, kept = split_edits(recipe, sliders)
+    choices = layer_choices(generator.num_ws)
+    listed = recipe.layers in [value for _, value in choices]
+    updates = [
+        gr.update(value=model.name),
+        gr.update(choices=choices, value=recipe.layers if listed else CUSTOM),
+        gr.update(value="" if listed else recipe.layers, visible=not listed),
+        recipe.num_semantics,
+        recipe.num_samples,
+        recipe.seed,
+        # An empty number field arrives as 0, so on the page 0 truncates all layers; a recipe that
+        # truncates none is shown as psi 1, which is the same.
+        1.0 if recipe.truncation_cutoff == 0 else recipe.truncation_psi,
+        recipe.truncation_cutoff or 0,
+        gr.update(value=recipe.class_index, visible=generator.label_dim > 0),
+        model.name,
+        recipe.layers,
+        "~".join(change.to_text() for change in kept),
+    ]
+    for i in range(MAX_SEMANTICS):
+        if i < sliders:
+            limit = max(generator.edit_range, abs(alphas[i]))
+            label = f"Semantic {i:03d} · λ {directions.eigenvalues[i]:.2f}"
+            updates.append(
+                gr.update(value=alphas[i], label=label, minimum=-limit, maximum=limit, visible=True)
+            )
+        else:
+            updates.append(gr.update(value=0.0, visible=False))
+    return [
+        *updates,
+        say_found(model, recipe, seconds),
+        say_model(model),
+        gr.update(value=say_kept(kept), visible=bool(kept)),
+        say(notices),
+    ]
+
+
+def open_link(request: gr.Request) -> Any:
+    """The page as the link's query describes it; the default page when there is none."""
+    query = {k: v for k, v in dict(request.query_params).items() if not k.startswith("__")}
+    if not query:
+        return gr.skip()
+    recipe, notices = Recipe.from_query(query)
+    try:
+        model = engine.open_model(recipe.model)
+    except UserError as error:
+        notices.append(f"{error} Showing {engine.EMBEDDED} instead, without the link's edits.")
+        model = engine.open_model(engine.EMBEDDED)
+        recipe = replace(recipe, model=model.name, layers="all", edits=())
+    generator = model.loaded.generator
+    recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
+    return lay_out(model, recipe, [*notices, *misfits])
+
+
+@in_one_sentence
+def choose(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+    """The sliders for the model, layers and number of semantics that were picked.
+
+    When they cannot be had, the page stays as it is and says why.
+    """
+    recipe = read(values)
+    wish = dict(zip(CONTROLS, values, strict=False))
+    notices: list[str] = []
+    model = engine.open_model(recipe.model)
+    if wish["model"] != recipe.model:
+        try:
+            model = engine.open_model(wish["model"], show_bytes(progress))
+            recipe = replace(recipe, model=model.name, edits=(), class_index=0)
+        except UserError as error:
+            notices.append(f"{error} Staying with {model.name}.")
+    generator = model.loaded.generator
+    wanted = wish["custom"] if wish["layers"] == CUSTOM else wish["layers"]
+    if wish["layers"] != CUSTOM or str(wanted or "").strip():
+        try:
+            wanted = canonical_layers(wanted)
+            parse_layers(wanted, generator.num_ws)
+            recipe = replace(recipe, layers=wanted)
+        except UserError as error:
+            notices.append(str(error))
+    recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
+    updates = lay_out(model, recipe, [*notices, *misfits])
+    if wish["layers"] == CUSTOM:  # what is being typed stays
+        updates[CONTROLS.index("layers")] = gr.update(
+            choices=layer_choices(generator.num_ws), value=CUSTOM
+        )
+        updates[CONTROLS.index("custom")] = gr.update(visible=True)
+    return updates
+
+
+def show_bytes(progress: gr.Progress) -> Callable[[int, int | None], None]:
+    def report(done: int, total: int | None) -> None:
+        megabytes = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB"
+        progress(done / total if total else 0, desc=f"Downloading, {megabytes}")
+
+    return report
+
+
+@in_one_sentence
+def follow(*inputs: Any) -> Any:
+    """One frame while a slider moves, of a model that is quick enough; else nothing."""
+    *values, sequence, dragging = inputs
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    if dragging and not engine.is_live(model, recipe.num_samples):
+        return gr.skip()
+    after = engine.edited_frames(model, recipe)
+    return frame(recipe, after, None, model.loaded.generator.resolution, int(sequence))
+
+
+@in_one_sentence
+def settle(*inputs: Any) -> Any:
+    """The frame of the page as it is, with the originals to compare it with."""
+    *values, sequence, _ = inputs
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    after, before = engine.frames(model, recipe)
+    return frame(recipe, after, before, model.loaded.generator.resolution, int(sequence))
+
+
+# --- the public API -------------------------------------------------------------------------------
+
+
+@in_one_sentence
+def factorize(model: str = "avatars", layers: str = "all", num_semantics: int = 5) -> dict:
+    """The semantic directions of a model, in closed form.
+
+    Parameters:
+        model: a name that the page's model list shows.
+        layers: "all", or indices and ranges such as "0-1,4".
+        num_semantics: how many directions, strongest first, 1 to w_dim.
+    Returns:
+        model, family, resolution, num_ws, layer_names; layers: the indices factorised;
+        eigenvalues: num_semantics numbers, descending; vectors: unit rows, w_dim numbers each;
+        seconds: what the decomposition took.
+    """
+    opened = engine.open_model(model)
+    generator = opened.loaded.generator
+    count = integer(num_semantics, "num_semantics", 1, generator.w_dim)
+    directions, seconds = engine.find_directions(opened, canonical_layers(layers))
+    return {
+        "model": opened.name,
+        "family": generator.family,
+        "resolution": generator.resolution,
+        "num_ws": generator.num_ws,
+        "layer_names": generator.layer_names,
+        "layers": directions.layers,
+        "eigenvalues": directions.eigenvalues[:count].tolist(),
+        "vectors": directions.vectors[:count].tolist(),
+        "seconds": seconds,
+    }
+
+
+@in_one_sentence
+def edit(
+    model: str = "avatars",
+    layers: str = "all",
+    alphas: list[float] | None = None,
+    seed: int = 0,
+    num_samples: int = 1,
+    truncation_psi: float = 0.7,
+) -> list[str]:
+    """Images of a model, moved along its semantic directions.
+
+    Parameters:
+        model: a name that the page's model list shows.
+        layers: "all", or indices and ranges such as "0-1,4": whose directions, and what they move.
+        alphas: how far to go along semantic 0, 1, ..., in units of the unit vector, -100 to 100.
+        seed: of the first sample, 0 to 4294967295; sample i has seed + i.
+        num_samples: 1 to 16.
+        truncation_psi: 0 (the mean image) to 2; 1 leaves the samples as they are.
+    Returns:
+        one PNG a sample, as a data URI.
+    """
+    if alphas is not None and not isinstance(alphas, list):
+        raise UserError("alphas must be a list of numbers, one a semantic.")
+    count = integer(num_samples, "num_samples", 1, MAX_SAMPLES)
+    opened = engine.open_model(model)
+    selection = canonical_layers(layers)
+    numbers = [real(a, "each of alphas", -MAX_ALPHA, MAX_ALPHA) for a in alphas or []]
+    w_dim = opened.loaded.generator.w_dim
+    if len(numbers) > w_dim:
+        raise UserError(f"{len(numbers)} alphas were given; this model has {w_dim} directions.")
+    recipe = Recipe(
+        model=opened.name,
+        seed=integer(seed, "seed", 0, MAX_SEED - count + 1),
+        num_samples=count,
+        truncation_psi=real(truncation_psi, "truncation_psi", 0.0, MAX_PSI),
+        layers=selection,
+        edits=tuple(Edit.along(selection, i, alpha) for i, alpha in enumerate(numbers) if alpha),
+    )
+    parse_layers(selection, opened.loaded.generator.num_ws)
+    return [engine.to_data_uri(image, "png") for image in engine.draw(opened, recipe)]
+
+
+# --- layout ---------------------------------------------------------------------------------------
+
+CSS = """
+.gradio-container { max-width: 1280px !important; }
+#intro h1 { margin-bottom: 2px; }
+#notice { border-left: 4px solid var(--color-accent); padding: 8px 12px; border-radius: 6px;
+  background: var(--background-fill-secondary); }
+#model-facts, #kept { font-size: 13px; color: var(--body-text-color-subdued); }
+#settle { display: none; }
+@media (max-width: 768px) {
+  .gradio-container { padding: 8px !important; }
+  #gallery { position: sticky; top: 0; z-index: 5; padding-bottom: 6px;
+    background: var(--body-background-fill); }
+}
+"""
+RANDOM_SEED = f"() => Math.floor(Math.random() * {MAX_SEED - MAX_SAMPLES})"
+RESET = f"() => [{', '.join(['0'] * MAX_SEMANTICS)}, '', '']"  # the sliders, kept, kept_text
+
+
+def build_page() -> gr.Blocks:
+    """The page, its first gallery drawn already."""
+    model = engine.open_model(engine.EMBEDDED)
+    start = Recipe(model=engine.EMBEDDED)
+    first = frame(start, *engine.frames(model, start), model.loaded.generator.resolution)
+    _, refused = checkpoints.owner_models()
+    initial = first_values(lay_out(model, start, refused))
+
+    with gr.Blocks(
+        title="SeFa: look what is inside a GAN", analytics_enabled=False, delete_cache=(3600, 3600)
+    ) as page:
+        gr.Markdown(INTRO, elem_id="intro")
+        with gr.Row():
+            with gr.Column(scale=6, min_width=320):
+                notice = gr.HTML(elem_id="notice", **initial["notice"])
+                images = gallery(first)
+            with gr.Column(scale=5, min_width=320):
+                found = gr.Markdown(elem_id="found", **initial["found"])
+                sliders = [
+                    gr.Slider(step=0.05, elem_id=f"semantic-{i}", **initial[f"slider {i}"])
+                    for i in range(MAX_SEMANTICS)
+                ]
+                kept_text = gr.Markdown(elem_id="kept", **initial["kept_text"])
+                with gr.Row():
+                    reset = gr.Button("Reset", elem_id="reset", min_width=80)
+                    shuffle = gr.Button("Random samples", elem_id="random", min_width=120)
+                with gr.Accordion("Model, layers and samples", open=True):
+                    c = make_settings(initial)
+                    facts = gr.Markdown(elem_id="model-facts", **initial["facts"])
+        # What a request carries besides: what the sliders mean, and the request's number.
+        c["shown_model"] = gr.Textbox(visible=False, **initial["shown_model"])
+        c["shown_layers"] = gr.Textbox(visible=False, **initial["shown_layers"])
+        c["kept"] = gr.Textbox(visible=False, **initial["kept"])
+        sequence = gr.Number(0, visible=False)
+        dragging = gr.Checkbox(False, visible=False)
+        let_go = gr.Button("Draw", elem_id="settle", visible="hidden")
+
+        controls = [*(c[name] for name in CONTROLS), *sliders]
+        everything = [*controls, found, facts, kept_text, notice]
+        request = {"inputs": [*controls, sequence, dragging], "outputs": images, "js": STAMP}
+        private = {"api_visibility": "private"}
+        one_by_one = {"concurrency_id": "gpu", "concurrency_limit": 1}
+        draw = {"fn": settle, **request, **private, **one_by_one, "show_progress": "minimal"}
+
+        # Without the queue a frame is one short request; always_last keeps the end of a drag.
+        gr.on(
+            [slider.input for slider in sliders],
+            follow,
+            **request,
+            **private,
+            queue=False,
+            trigger_mode="always_last",
+            show_progress="hidden",
+        )
+        gr.on(
+            [*(slider.release for slider in sliders), let_go.click],
+            **draw,
+            trigger_mode="always_last",
+        )
+        gr.on(
+            [c[name].input for name in ("num_samples", "psi", "cutoff", "class_index")]
+            + [c["seed"].input],
+            **draw,
+            trigger_mode="always_last",
+        )
+        gr.on(
+            [c["model"].input, c["layers"].input, c["custom"].submit, c["num_semantics"].input],
+            choose,
+            controls,
+            everything,
+            **private,
+            **one_by_one,
+            trigger_mode="always_last",
+            show_progress="minimal",
+        ).success(**draw)
+        shuffle.click(None, None, c["seed"], js=RANDOM_SEED, **private).then(**draw)
+        reset.click(None, None, [*sliders, c["kept"], kept_text], js=RESET, **private).then(**draw)
+        page.load(open_link, None, everything, **private).success(**draw)
+
+        gr.api(factorize, api_name="factorize", **one_by_one)
+        gr.api(edit, api_name="edit", **one_by_one)
+    return page
+
+
+def first_values(updates: Sequence[Any]) -> dict[str, dict]:
+    """`lay_out`'s updates as arguments for the components, by name."""
+    names = [*CONTROLS, *(f"slider {i}" for i in range(MAX_SEMANTICS))]
+    names += ["found", "facts", "kept_text", "notice"]
+    arguments = {}
+    for name, update in zip(names, updates, strict=True):
+        arguments[name] = dict(update) if isinstance(update, dict) else {"value": update}
+        arguments[name].pop("__type__", None)
+    return arguments
+
+
+def make_settings(initial: dict[str, dict]) -> dict[str, gr.components.Component]:
+    """The pickers for model, layers and samples, by their name in CONTROLS."""
+    c = {}
+    c["model"] = gr.Dropdown(
+        choices=list(checkpoints.available()), label="Model", elem_id="model", **initial["model"]
+    )
+    c["layers"] = gr.Radio(label="Layers", elem_id="layers", **initial["layers"])
+    c["custom"] = gr.Textbox(
+        label="Custom layers",
+        info="Indices and ranges such as 0-1,4; press Enter",
+        max_lines=1,
+        elem_id="custom-layers",
+        **initial["custom"],
+    )
+    with gr.Row():
+        c["num_semantics"] = gr.Slider(
+            1, MAX_SEMANTICS, step=1, label="Semantics", min_width=120, buttons=[],
+            elem_id="num-semantics", **initial["num_semantics"],
+        )  # fmt: skip
+        c["num_samples"] = gr.Slider(
+            1, MAX_SAMPLES, step=1, label="Samples", min_width=120, buttons=[],
+            elem_id="num-samples", **initial["num_samples"],
+        )  # fmt: skip
+    with gr.Row():
+        c["seed"] = gr.Number(
+            precision=0, label="Seed", min_width=100, elem_id="seed", **initial["seed"]
+        )
+        c["psi"] = gr.Slider(
+            0, 1.5, step=0.05, label="Truncation ψ", min_width=160, buttons=[],
+            info="Less: closer to the average", elem_id="psi", **initial["psi"],
+        )  # fmt: skip
+        c["cutoff"] = gr.Number(
+            precision=0, label="Truncated layers", info="0: all", min_width=100,
+            minimum=0,
+            elem_id="cutoff", **initial["cutoff"],
+        )  # fmt: skip
+    c["class_index"] = gr.Number(
+        precision=0, label="Class", elem_id="class-index", **initial["class_index"]
+    )
+    return c
+
+
+def theme() -> gr.themes.Base:
+    """Fonts of the visitor's own machine, so that nothing is fetched from elsewhere."""
+    return gr.themes.Soft(
+        primary_hue="indigo",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_padding="0",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_title_text_weight="500",
+    )
+
+
+def main() -> None:
+    """Serves the page; GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where."""
+    build_page().queue(max_size=64).launch(
+        theme=theme(),
+        css=CSS,
+        footer_links=["api", "gradio", "settings"],
+        run_history=False,  # it would fill the browser's storage with every public event's images
+    )
+
+
+if __name__ == "__main__":
+    main()

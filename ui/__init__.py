@@ -1,0 +1,1 @@
+"""What the page is made of: the engine behind it and the gallery in it."""

@@ -1,0 +1,141 @@
+"""Behind the page: names -> loaded models, recipes -> frames. No layout, no components.
+
+Every function takes plain values and keeps nothing about a visitor, so that two visitors can
+never meet. The caches hold what is the same for everybody: models, factorisations, originals.
+"""
+
+import base64
+import functools
+import io
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import spaces
+import torch
+from PIL import Image
+from spaces.config import Config
+
+import checkpoints
+from sefa.editing import Recipe
+from sefa.factorization import Directions
+from sefa.rendering import LoadedModel, ModelCache, default_device, render
+
+EMBEDDED = "avatars"
+JPEG_QUALITY = 92
+LIVE_SECONDS = 0.15  # a gallery that takes longer than this is drawn on release, not while dragging
+GPU_SECONDS = 5  # asked of ZeroGPU for one call; what is asked for is what counts
+ON_ZERO_GPU = Config.zero_gpu
+
+MODELS = ModelCache(max_loaded=4)  # a model may be there twice, on the CPU and on the GPU
+RENDER_LOCK = threading.Lock()  # one gallery at a time: two would only share the same cores
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model that is on this machine and loaded: what is known of it."""
+
+    name: str
+    path: Path
+    revision: str | None
+    loaded: LoadedModel
+
+
+_opened: dict[str, tuple[Path, str | None]] = {}  # a model's commit is resolved once
+
+
+def open_model(
+    name: object, progress: Callable[[int, int | None], None] | None = None
+) -> OpenModel:
+    """The model a visitor names, downloaded and loaded where it is not there yet.
+
+    Raises `UserError` for a name that is not offered, and for whatever keeps it from being had.
+    """
+    model = checkpoints.resolve_name(name)
+    path, revision = _opened.get(model.name, (None, None))
+    if path is None or not path.exists():
+        fetched = checkpoints.fetch(model, progress)
+        path, revision = fetched.path, fetched.revision
+    loaded = MODELS.get(path, "cpu")
+    _opened[model.name] = path, revision  # only what loads
+    return OpenModel(model.name, path, revision, loaded)
+
+
+@functools.lru_cache(maxsize=64)
+def find_directions(model: OpenModel, layers: str) -> tuple[Directions, float]:
+    """`factorize` for these layers, and the seconds that the decomposition took."""
+    start = time.perf_counter()
+    directions = model.loaded.directions(layers)
+    return directions, time.perf_counter() - start
+
+
+def synthesize(path: str, w: np.ndarray) -> np.ndarray:
+    """uint8 [N, H, W, C] for float32 w [N, num_ws, w_dim], on this machine's device."""
+    return render(MODELS.get(path, default_device()).generator, torch.from_numpy(w))
+
+
+# The one entry that may run on a ZeroGPU worker: a path and numpy in, numpy out, nothing kept.
+synthesize_on_gpu = spaces.GPU(duration=GPU_SECONDS)(synthesize)
+
+
+def draw(model: OpenModel, recipe: Recipe, edited: bool = True) -> np.ndarray:
+    """uint8 [num_samples, H, W, C] of a recipe, with or without its edits."""
+    with RENDER_LOCK:
+        start = time.perf_counter()
+        w = model.loaded.ws(recipe, edited).numpy()
+        if ON_ZERO_GPU and model.name == EMBEDDED:
+            # Quick on the CPU, and a call to the GPU for every move would use up a visitor's quota.
+            images = render(model.loaded.generator, torch.from_numpy(w))
+        else:
+            images = synthesize_on_gpu(str(model.path), w)
+        note_speed(str(model.path), (time.perf_counter() - start) / len(images))
+    return images
+
+
+_seconds_per_image: dict[str, float] = {}
+
+
+def note_speed(path: str, seconds: float) -> None:
+    """Remembers how long an image takes: a running mean that forgets a slow first call quickly."""
+    _seconds_per_image[path] = 0.5 * (_seconds_per_image.get(path, seconds) + seconds)
+
+
+def is_live(model: OpenModel, num_samples: int) -> bool:
+    """Whether the gallery follows a slider while it is dragged, or is drawn when it is let go."""
+    if ON_ZERO_GPU and model.name != EMBEDDED:
+        return False  # the number of calls to the GPU is limited
+    if default_device().type == "cuda":
+        return True
+    seconds = _seconds_per_image.get(str(model.path))
+    return seconds is not None and seconds * num_samples <= LIVE_SECONDS
+
+
+@functools.lru_cache(maxsize=64)
+def originals(model: OpenModel, recipe: Recipe) -> list[str]:
+    """The frames of a recipe without edits, kept because every move is compared with them."""
+    return [to_data_uri(image) for image in draw(model, recipe, edited=False)]
+
+
+def frames(model: OpenModel, recipe: Recipe) -> tuple[list[str], list[str]]:
+    """(after, before): data URIs of every sample with and without the edits."""
+    # What the page shows sliders for does not change the originals.
+    before = originals(model, replace(recipe, edits=(), layers="all", num_semantics=1))
+    return (edited_frames(model, recipe) if recipe.edits else before), before
+
+
+def edited_frames(model: OpenModel, recipe: Recipe) -> list[str]:
+    return [to_data_uri(image) for image in draw(model, recipe)]
+
+
+def to_data_uri(image: np.ndarray, kind: str = "jpeg") -> str:
+    """An image uint8 [H, W, C], C 1 or 3, as a data URI: jpeg for looking at, png to keep."""
+    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    buffer = io.BytesIO()
+    if kind == "jpeg":
+        picture.save(buffer, "jpeg", quality=JPEG_QUALITY, subsampling=0)
+    else:
+        picture.save(buffer, kind)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,182 @@
+"""The gallery: one HTML component that paints frames in place, ahead of which nothing old gets.
+
+The server sends JSON: {"sequence", "query", "base", "after": [uri], "before": [uri] or null,
+"seeds": [int], "pixels": int}. The page numbers every request for a frame when it is sent; a frame
+that arrives after a newer one is dropped, so the last value always wins. "before" comes only when
+the originals ("base") may have changed.
+"""
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from sefa.editing import Recipe
+
+
+def frame(
+    recipe: Recipe,
+    after: list[str],
+    before: list[str] | None,
+    pixels: int,
+    sequence: int = 0,
+) -> dict[str, Any]:
+    """The JSON of one frame; `pixels` is the size of an image, `sequence` the request's number."""
+    base = replace(recipe, edits=(), layers="all", num_semantics=1).to_query()
+    return {
+        "sequence": sequence,
+        "query": recipe.to_query(),
+        "base": hashlib.sha256(base.encode()).hexdigest()[:16],
+        "after": after,
+        "before": before,
+        "seeds": recipe.seeds(),
+        "pixels": pixels,
+    }
+
+
+def gallery(first: dict[str, Any] | None) -> gr.HTML:
+    """The component, painting `first` before any request."""
+    return gr.HTML(
+        first,
+        html_template=TEMPLATE,
+        css_template=CSS,
+        js_on_load=SCRIPT,
+        apply_default_css=False,
+        elem_id="gallery",
+    )
+
+
+# Run by the page before a request for a frame leaves: fills in its number and whether a slider
+# is being dragged, the last two inputs of the request.
+STAMP = """(...inputs) => {
+    const page = (window.sefa ??= {sequence: 0, dragging: false});
+    inputs[inputs.length - 2] = ++page.sequence;
+    inputs[inputs.length - 1] = page.dragging;
+    return inputs;
+}"""
+
+TEMPLATE = """
+<div class="frames" data-view="after" role="group" aria-label="Samples"></div>
+<div class="bar">
+  <div class="views" role="group" aria-label="Show">
+    <button type="button" data-view="after" aria-pressed="true">Edited</button>
+    <button type="button" data-view="both" aria-pressed="false">Before / after</button>
+    <button type="button" data-view="before" aria-pressed="false">Before</button>
+  </div>
+  <div class="link">
+    <input type="text" readonly aria-label="Link to this edit">
+    <button type="button" class="copy">Copy link</button>
+  </div>
+</div>
+"""
+
+CSS = """
+.frames { display: grid; gap: 8px; grid-template-columns: repeat(var(--columns, 2), 1fr);
+  max-width: min(100%, 68vh); margin: 0 auto; }
+.frames figure { margin: 0; display: flex; gap: 2px; border-radius: 10px; overflow: hidden;
+  background: var(--background-fill-secondary); }
+.frames img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; min-width: 0; }
+.frames[data-view=after] .before, .frames[data-view=before] .after { display: none; }
+.frames[data-view=both] { max-width: 100%; }
+.bar { display: flex; flex-wrap: wrap; gap: 8px; justify-content: space-between;
+  max-width: min(100%, 68vh); margin: 10px auto 0; }
+.frames[data-view=both] + .bar { max-width: 100%; }
+.views { display: inline-flex; }
+.link { display: inline-flex; flex: 1 1 200px; min-width: 0; }
+.bar button, .bar input { font: inherit; font-size: 14px; line-height: 20px; padding: 5px 10px;
+  color: var(--body-text-color); background: var(--background-fill-primary);
+  border: 1px solid var(--border-color-primary); margin: 0; min-width: 0; }
+.bar button { cursor: pointer; white-space: nowrap; }
+.bar button:hover { background: var(--background-fill-secondary); }
+.bar button[aria-pressed=true] { background: var(--color-accent); border-color: var(--color-accent);
+  color: #fff; }
+.views button:not(:first-child), .link button { border-left: 0; }
+.views button:first-child, .link input { border-radius: 8px 0 0 8px; }
+.views button:last-child, .link button { border-radius: 0 8px 8px 0; }
+.link input { flex: 1; width: 60px; color: var(--body-text-color-subdued); }
+@media (max-width: 640px) { .frames { max-width: min(100%, 46vh); } .bar { max-width: 100%; } }
+"""
+
+SCRIPT = """
+const page = (window.sefa ??= {sequence: 0, dragging: false});
+const frames = element.querySelector('.frames');
+const link = element.querySelector('.link input');
+const copy = element.querySelector('.copy');
+let shown = -1, base = null, before = [];
+
+function picture(className, uri, seed, what) {
+  const image = document.createElement('img');
+  image.className = className;
+  image.draggable = false;
+  image.alt = `Sample of seed ${seed}, ${what}`;
+  if (uri) image.src = uri;
+  return image;
+}
+
+function paint(frame) {
+  if (!frame || !frame.after) return;
+  if (frame.sequence < shown) {               // a newer frame is on the page already
+    if (frame.before && frame.base === base) setBefore(frame.before);
+    return;
+  }
+  shown = frame.sequence;
+  const n = frame.after.length;
+  if (frames.children.length !== n) {
+    frames.replaceChildren(...frame.after.map((uri, i) => {
+      const figure = document.createElement('figure');
+      figure.append(picture('before', uri, frame.seeds[i], 'before the edit'),
+                    picture('after', uri, frame.seeds[i], 'edited'));
+      return figure;
+    }));
+    frames.style.setProperty('--columns', n === 1 ? 1 : n <= 4 ? 2 : n <= 9 ? 3 : 4);
+  }
+  [...frames.children].forEach((figure, i) => {
+    figure.lastChild.src = frame.after[i];
+    figure.lastChild.alt = `Sample of seed ${frame.seeds[i]}, edited`;
+    figure.firstChild.alt = `Sample of seed ${frame.seeds[i]}, before the edit`;
+  });
+  if (frame.before) setBefore(frame.before);
+  base = frame.base;
+  frames.dataset.sequence = frame.sequence;   // says what is shown, for scripts that watch
+  frames.dataset.query = frame.query;
+  const url = new URL(window.location.href);
+  const others = [...url.searchParams].filter(([key]) => key.startsWith('__'));  // theme, sign
+  url.search = [...others.map(([k, v]) => `${k}=${encodeURIComponent(v)}`), frame.query].join('&');
+  link.value = url.href;
+  if (frame.sequence > 0) try { window.history.replaceState(null, '', url); } catch {}
+}
+
+function setBefore(uris) {
+  [...frames.children].forEach((figure, i) => { if (uris[i]) figure.firstChild.src = uris[i]; });
+}
+
+element.querySelectorAll('.views button').forEach(button => button.addEventListener('click', () => {
+  frames.dataset.view = button.dataset.view;
+  element.querySelectorAll('.views button').forEach(
+    other => other.setAttribute('aria-pressed', other === button));
+}));
+
+copy.addEventListener('click', async () => {
+  try { await navigator.clipboard.writeText(link.value); }
+  catch { link.select(); document.execCommand('copy'); }       // inside an iframe without permission
+  copy.textContent = 'Copied';
+  setTimeout(() => { copy.textContent = 'Copy link'; }, 1500);
+});
+
+// A drag is from pressing on a slider to letting go anywhere, also outside it or of the window.
+window.addEventListener('pointerdown', event => {
+  page.dragging = event.target.matches?.('input[type=range]') ?? false;
+}, true);
+for (const type of ['pointerup', 'pointercancel', 'blur']) {
+  window.addEventListener(type, event => {
+    if (!page.dragging) return;
+    page.dragging = false;
+    document.querySelector('#settle')?.click();                // draws the last value in any case
+  }, true);
+}
+
+// A link's own edit is drawn by the server: do not flash the default before it.
+if (!new URLSearchParams(window.location.search).has('v')) paint(props.value);
+watch('value', () => paint(props.value));
+"""
