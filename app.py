@@ -123,7 +123,7 @@ def say_found(model: engine.OpenModel, recipe: Recipe, seconds: float) -> str:
     span = names[0] if len(layers) == 1 else f"{names[0]} … {names[1]}"
     return (
         f"**{generator.w_dim} directions** from {len(layers)} of {generator.num_ws} layers "
-        f"({span}), found in **{seconds * 1000:.0f} ms** · λ is the eigenvalue"
+        f"({span}), found in **{seconds * 1000:.0f} ms**"
     )
 
 
@@ -200,7 +200,7 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
     for i in range(MAX_SEMANTICS):
         if i < sliders:
             limit = max(generator.edit_range, abs(alphas[i]))
-            label = f"Semantic {i:03d} · λ {directions.eigenvalues[i]:.2f}"
+            label = f"Semantic {i:03d} · eigenvalue {directions.eigenvalues[i]:.2f}"
             updates.append(
                 gr.update(value=alphas[i], label=label, minimum=-limit, maximum=limit, visible=True)
             )
@@ -381,10 +381,13 @@ CSS = """
   background: var(--background-fill-secondary); }
 #model-facts, #kept { font-size: 13px; color: var(--body-text-color-subdued); }
 #settle { display: none; }
+/* The images stay in sight while the controls below or beside them are moved. */
+#stage { position: sticky; top: 0; z-index: 5; align-self: flex-start; padding-bottom: 6px;
+  background: var(--body-background-fill); }
+.gradio-container, .gradio-container main, .gradio-container .wrap { overflow: visible !important; }
 @media (max-width: 768px) {
   .gradio-container { padding: 8px !important; }
-  #gallery { position: sticky; top: 0; z-index: 5; padding-bottom: 6px;
-    background: var(--body-background-fill); }
+  [id^=semantic-] .head input { width: 64px; }
 }
 """
 RANDOM_SEED = f"() => Math.floor(Math.random() * {MAX_SEED - MAX_SAMPLES})"
@@ -404,7 +407,7 @@ def build_page() -> gr.Blocks:
     ) as page:
         gr.Markdown(INTRO, elem_id="intro")
         with gr.Row():
-            with gr.Column(scale=6, min_width=320):
+            with gr.Column(scale=6, min_width=320, elem_id="stage"):
                 notice = gr.HTML(elem_id="notice", **initial["notice"])
                 images = gallery(first)
             with gr.Column(scale=5, min_width=320):
@@ -416,7 +419,7 @@ def build_page() -> gr.Blocks:
                 kept_text = gr.Markdown(elem_id="kept", **initial["kept_text"])
                 with gr.Row():
                     reset = gr.Button("Reset", elem_id="reset", min_width=80)
-                    shuffle = gr.Button("Random samples", elem_id="random", min_width=120)
+                    shuffle = gr.Button("Random samples", elem_id="random", min_width=160)
                 with gr.Accordion("Model, layers and samples", open=True):
                     c = make_settings(initial)
                     facts = gr.Markdown(elem_id="model-facts", **initial["facts"])

@@ -86,6 +86,10 @@ class ModelCache:
     def __init__(self, max_loaded: int = MAX_LOADED):
         self._max_loaded = max_loaded
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """For a forked child: a thread of the parent's may have held the lock, and is not there."""
         self._lock = threading.Lock()
 
     def get(self, path: str | Path, device: torch.device | str) -> LoadedModel:

@@ -7,6 +7,7 @@ never meet. The caches hold what is the same for everybody: models, factorisatio
 import base64
 import functools
 import io
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ GPU_SECONDS = 5  # asked of ZeroGPU for one call; what is asked for is what coun
 ON_ZERO_GPU = Config.zero_gpu
 
 MODELS = ModelCache(max_loaded=4)  # a model may be there twice, on the CPU and on the GPU
+os.register_at_fork(after_in_child=MODELS.renew_lock)  # ZeroGPU forks its workers
 RENDER_LOCK = threading.Lock()  # one gallery at a time: two would only share the same cores
 
 

@@ -62,7 +62,7 @@ TEMPLATE = """
   <div class="views" role="group" aria-label="Show">
     <button type="button" data-view="after" aria-pressed="true">Edited</button>
     <button type="button" data-view="both" aria-pressed="false">Before / after</button>
-    <button type="button" data-view="before" aria-pressed="false">Before</button>
+    <button type="button" data-view="before" aria-pressed="false">Original</button>
   </div>
   <div class="link">
     <input type="text" readonly aria-label="Link to this edit">
@@ -95,7 +95,14 @@ CSS = """
 .views button:first-child, .link input { border-radius: 8px 0 0 8px; }
 .views button:last-child, .link button { border-radius: 0 8px 8px 0; }
 .link input { flex: 1; width: 60px; color: var(--body-text-color-subdued); }
-@media (max-width: 640px) { .frames { max-width: min(100%, 46vh); } .bar { max-width: 100%; } }
+@media (max-width: 640px) {
+  .frames { max-width: min(100%, 40vh); }
+  .bar { max-width: 100%; flex-wrap: nowrap; gap: 4px; }
+  .bar button { padding: 4px 6px; font-size: 13px; }
+  .link { flex: none; }
+  .link input { display: none; }                 /* the button copies it; there is no room for both */
+  .link button { border-left: 1px solid var(--border-color-primary); border-radius: 8px; }
+}
 """
 
 SCRIPT = """
@@ -103,7 +110,7 @@ const page = (window.sefa ??= {sequence: 0, dragging: false});
 const frames = element.querySelector('.frames');
 const link = element.querySelector('.link input');
 const copy = element.querySelector('.copy');
-let shown = -1, base = null, before = [];
+let shown = -1, base = null, address = 0;
 
 function picture(className, uri, seed, what) {
   const image = document.createElement('img');
@@ -144,7 +151,12 @@ function paint(frame) {
   const others = [...url.searchParams].filter(([key]) => key.startsWith('__'));  // theme, sign
   url.search = [...others.map(([k, v]) => `${k}=${encodeURIComponent(v)}`), frame.query].join('&');
   link.value = url.href;
-  if (frame.sequence > 0) try { window.history.replaceState(null, '', url); } catch {}
+  if (frame.sequence > 0) {                    // browsers refuse too many of these in a row
+    clearTimeout(address);
+    address = setTimeout(() => {
+      try { window.history.replaceState(null, '', link.value); } catch {}
+    }, 300);
+  }
 }
 
 function setBefore(uris) {

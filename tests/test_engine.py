@@ -1,0 +1,109 @@
+"""Process rules: one decorated GPU entry, whose arguments and result are plain and pickle."""
+
+import multiprocessing
+import os
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import checkpoints
+from sefa.editing import Edit, Recipe
+from sefa.rendering import render
+from ui import engine
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = Recipe(num_samples=2, edits=(Edit.along("all", 0, 2.0),))
+
+
+def test_one_function_is_decorated_for_the_gpu():
+    sources = [ROOT / "app.py", *(ROOT / "ui").glob("*.py")]
+    uses = [use for path in sources for use in re.findall(r"spaces\.GPU\(", path.read_text())]
+    assert len(uses) == 1
+
+
+def test_the_decorator_does_nothing_elsewhere():
+    assert not engine.ON_ZERO_GPU
+    assert engine.synthesize_on_gpu is engine.synthesize
+
+
+def entry_arguments(monkeypatch) -> tuple:
+    """What `draw` hands to the decorated entry."""
+    seen = []
+
+    def spy(*arguments):
+        seen.append(arguments)
+        return engine.synthesize(*arguments)
+
+    monkeypatch.setattr(engine, "synthesize_on_gpu", spy)
+    engine.draw(engine.open_model("avatars"), RECIPE)
+    return seen[0]
+
+
+def test_what_crosses_the_entry_is_a_path_and_numpy(monkeypatch):
+    path, w = entry_arguments(monkeypatch)
+    assert type(path) is str and type(w) is np.ndarray and w.dtype == np.float32
+    images = engine.synthesize(path, w)
+    assert type(images) is np.ndarray and images.dtype == np.uint8
+    for value in (path, w, images):
+        pickle.loads(pickle.dumps(value))
+
+
+def test_the_entry_works_in_a_fresh_process(monkeypatch):
+    path, w = entry_arguments(monkeypatch)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        images = pool.apply(engine.synthesize, (path, w))
+    here = engine.synthesize(path, w)
+    # Another process may split the work among threads differently: within one grey level.
+    assert np.abs(images.astype(int) - here).max() <= 1
+
+
+def test_a_forked_worker_does_not_wait_for_a_lock_of_its_parent():
+    with engine.MODELS._lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if engine.MODELS._lock.acquire(timeout=5) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_on_zero_gpu_the_embedded_model_stays_on_the_cpu(monkeypatch):
+    model = engine.open_model("avatars")
+    expected = engine.draw(model, RECIPE)
+    monkeypatch.setattr(engine, "ON_ZERO_GPU", True)
+    monkeypatch.setattr(engine, "synthesize_on_gpu", None)  # calling it would fail
+    assert np.array_equal(engine.draw(model, RECIPE), expected)
+
+
+def test_on_zero_gpu_other_models_are_drawn_on_release(monkeypatch):
+    monkeypatch.setattr(engine, "ON_ZERO_GPU", True)
+    embedded = engine.open_model("avatars")
+    other = engine.OpenModel("user/repo/file.pth", embedded.path, None, embedded.loaded)
+    assert not engine.is_live(other, 1)
+
+
+def test_live_means_quick_enough_for_all_samples(monkeypatch):
+    model = engine.open_model("avatars")
+    monkeypatch.setattr(engine, "default_device", lambda: torch.device("cpu"))
+    monkeypatch.setitem(engine._seconds_per_image, str(model.path), engine.LIVE_SECONDS / 4)
+    assert engine.is_live(model, 4)
+    assert not engine.is_live(model, 5)
+    monkeypatch.setattr(engine, "default_device", lambda: torch.device("cuda"))
+    assert engine.is_live(model, 5)
+
+
+def test_frames_without_edits_are_the_originals():
+    model = engine.open_model("avatars")
+    after, before = engine.frames(model, Recipe(num_samples=2))
+    assert after == before
+    after, again = engine.frames(model, RECIPE)
+    assert again == before and after != before
+
+
+def test_draw_is_the_library_rendering():
+    generator = checkpoints.load("avatars")
+    w = generator.map(generator.sample_z([0, 1]), truncation_psi=0.7)
+    expected = render(generator, w)
+    images = engine.draw(engine.open_model("avatars"), Recipe(num_samples=2))
+    assert np.abs(images.astype(int) - expected).max() <= 1

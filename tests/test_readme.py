@@ -1,0 +1,93 @@
+"""The README is true: its pins agree, its commands and options exist, its examples run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import yaml
+
+import checkpoints
+from sefa.__main__ import option_parser
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+_, FRONT_MATTER, BODY = README.split("---\n", 2)
+FACTS = yaml.safe_load(FRONT_MATTER)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", BODY, re.DOTALL)
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("-r"))
+
+
+def test_every_requirement_is_pinned_and_the_sdk_is_the_same_gradio():
+    assert pins("requirements.txt")["gradio"] == FACTS["sdk_version"]
+    assert pins("requirements-dev.txt")
+
+
+def test_front_matter_has_what_a_space_needs():
+    assert FACTS["sdk"] == "gradio"
+    assert (ROOT / FACTS["app_file"]).is_file()
+    assert isinstance(FACTS["python_version"], str)  # unquoted, 3.10 would become 3.1
+    assert FACTS["header"] == "mini"
+    assert FACTS["suggested_hardware"] == "cpu-basic"
+    assert FACTS["license"] == "mit" and "MIT" in (ROOT / "LICENSE").read_text()
+    assert len(FACTS["short_description"]) <= 60  # the Hub cuts it there
+    assert "sefa" in FACTS["tags"]
+    # The models that the page may download are those of the catalogue.
+    assert FACTS["models"] == sorted({m.repo for m in checkpoints.CATALOGUE.values() if m.repo})
+
+
+def test_pictures_and_links_to_files_are_there():
+    paths = re.findall(r"\]\(((?!http)[^)]+)\)", BODY) + re.findall(r'src="([^"]+)"', BODY)
+    assert len(paths) >= 4
+    for path in [*paths, FACTS["thumbnail"]]:
+        assert (ROOT / path).is_file(), path
+
+
+def test_the_two_commands():
+    install, test = (block.strip() for block in blocks("bash") if "pip install" in block)
+    assert install == "pip install -r requirements.txt && python app.py"
+    assert test == "pip install -r requirements-dev.txt && python -m pytest"
+    # CI runs the README's own command, and finds it by this form.
+    assert re.search(r"^pip install .* && python -m pytest.*$", README, re.MULTILINE)
+    assert "README.md" in (ROOT / ".ci/run").read_text()
+
+
+def test_the_command_line_example_is_valid():
+    (command,) = [block.strip() for block in blocks("bash") if "-m sefa" in block]
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "sefa"]
+    options = option_parser().parse_args(words[3:])
+    assert options.model in checkpoints.CATALOGUE
+    named = set(re.findall(r"`(--[a-z_]+)", BODY))
+    assert named <= set(option_parser().format_help().replace(",", " ").split())
+
+
+def test_the_variable_example_is_valid():
+    (line,) = [block for block in blocks("bash") if "SEFA_MODELS" in block]
+    value = shlex.split(line)[0].removeprefix("SEFA_MODELS=")
+    models, notices = checkpoints.owner_models({"SEFA_MODELS": value})
+    assert len(models) == 2 and not notices
+
+
+def test_the_library_example_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (code,) = [block for block in blocks("python") if "load_generator" in block]
+    names: dict = {}
+    exec(code, names)  # noqa: S102 - our own README
+    images, generator = names["images"], names["generator"]
+    assert images.shape == (3, 3, generator.resolution, generator.resolution)
+
+
+def test_the_api_example_runs(server):
+    (code,) = [block for block in blocks("python") if "gradio_client" in block]
+    names: dict = {}
+    exec(code.replace("http://127.0.0.1:7860", server.url), names)  # noqa: S102 - our own README
+    assert len(names["found"]["vectors"]) == 3
+    assert all(image.startswith("data:image/png;base64,") for image in names["images"])
+    assert len(names["images"]) == 2
