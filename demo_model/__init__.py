@@ -1,0 +1,1 @@
+"""The model that ships with the Space: its training images, its training, its weights."""

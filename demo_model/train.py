@@ -1,0 +1,451 @@
+"""Train the demo model from nothing: `python -m demo_model.train`.
+
+Draws a pool of images once, trains a small StyleGAN2 on it at 16 pixels, twice adds layers of twice
+the resolution to both networks, and writes the moving average of the generator's weights to
+`demo_model/avatars.safetensors`. What it needs to go on after an interruption (the same command
+again), its log and its sample grids are kept in `--state`, outside the repository.
+"""
+
+import argparse
+import copy
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save as to_safetensors
+
+from .networks import Discriminator, Generator
+from .renderer import render, sample_factors
+
+WEIGHTS = Path(__file__).parent / "avatars.safetensors"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides the result. Images are counted as reals shown to the discriminator."""
+
+    images: int = 300_000  # length of the training
+    grow_at: tuple = (24_000, 52_000)  # images after which the resolution doubles
+    fade: int = 4_000  # images over which the discriminator's new block fades in
+    start_resolution: int = 16
+    resolution: int = 64
+    pool: int = 40_000  # distinct training images
+    seed: int = 0
+    batch: int = 8  # small: at this length the number of steps matters more than their noise
+    z_dim: int = 128
+    w_dim: int = 128
+    mapping_layers: int = 4
+    mapping_lr_multiplier: float = 0.01
+    g_channels: dict = field(default_factory=lambda: {4: 128, 8: 96, 16: 64, 32: 48, 64: 24})
+    d_channels: dict = field(default_factory=lambda: {4: 128, 8: 96, 16: 64, 32: 32, 64: 16})
+    lr: float = 0.0025
+    r1_gamma: float = 4.0
+    r1_interval: int = 16  # discriminator steps between two R1 penalties
+    mixing: float = 0.5  # share of images made from two codes
+    ema_images: int = 10_000  # half-life of the moving average of the generator
+    ema_warmup: float = 0.05  # ... but at most this share of the images seen
+
+    def resolution_at(self, images):
+        """Resolution in training after so many images."""
+        doublings = sum(images >= threshold for threshold in self.grow_at)
+        return min(self.start_resolution * 2**doublings, self.resolution)
+
+
+# --- losses: tensors in, tensors out --------------------------------------------------------------
+
+
+def d_loss(real_logits, fake_logits):
+    """Logistic loss (Goodfellow et al., 2014): -log D(real) - log(1 - D(fake)), batch mean."""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def g_loss(fake_logits):
+    """Non-saturating loss: -log D(fake), batch mean."""
+    return F.softplus(-fake_logits).mean()
+
+
+def r1_penalty(discriminator, real):
+    """Mean squared norm of the logits' gradient at real images (Mescheder et al., 2018, eq. 9)."""
+    real = real.detach().requires_grad_(True)
+    logits = discriminator(real)
+    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    return gradient.square().sum([1, 2, 3]).mean()
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+class Training:
+    """The state of a run: networks, optimisers, random numbers, images seen.
+
+    A batch may be shared by several workers (processes in one gloo group): all of them hold the
+    same state and draw the same random numbers, each computes the gradients of its part of the
+    batch, and the mean gradient is applied by all.
+    """
+
+    def __init__(self, config, device="cpu", rank=0, workers=1):
+        self.config, self.device, self.seen, self.steps = config, torch.device(device), 0, 0
+        if config.batch % (workers * Discriminator.GROUP):
+            group = Discriminator.GROUP
+            raise ValueError(f"{workers} workers need a batch of a multiple of {workers * group}")
+        self.workers, n = workers, config.batch // workers
+        self.part = slice(rank * n, (rank + 1) * n)  # of every batch
+        self._build(config.start_resolution)
+        self.ema = copy.deepcopy(self.g).requires_grad_(False)
+        self.random = torch.Generator().manual_seed(config.seed)  # z, mixing, choice of reals
+        self.history = [{"images_seen": 0, "settings": asdict(config)}]  # options may change
+        self.grown = {}  # resolution -> images seen when it was added
+
+    def _build(self, resolution):
+        """Fresh networks and optimisers for `resolution`."""
+        c = self.config
+        shape = (c.z_dim, c.w_dim, c.mapping_layers, c.mapping_lr_multiplier)
+        with torch.random.fork_rng():
+            torch.manual_seed(c.seed + resolution)
+            g = Generator(resolution, c.g_channels, *shape)
+            d = Discriminator(resolution, c.start_resolution, c.d_channels)
+        # Channels last: convolutions on the CPU are faster in it.
+        self.g = g.to(self.device, memory_format=torch.channels_last)
+        self.d = d.to(self.device, memory_format=torch.channels_last)
+        self.g_opt = torch.optim.Adam(self.g.parameters(), c.lr, betas=(0.0, 0.99))
+        # Lazy regularisation (appendix B): what the interval skips, the optimiser must not see.
+        share = c.r1_interval / (c.r1_interval + 1)
+        betas = (0.0, 0.99**share)
+        self.d_opt = torch.optim.Adam(self.d.parameters(), c.lr * share, betas=betas)
+        self.resolution = resolution
+
+    def grow(self):
+        """Go on at twice the resolution without a jump.
+
+        The new layers of the generator add nothing yet (their colours start at zero), those of the
+        discriminator neither (see Discriminator): images and logits stay what they were.
+        """
+        old_g, old_d, old_ema = self.g, self.d, self.ema
+        self._build(self.resolution * 2)
+        with torch.no_grad():
+            getattr(self.g.synthesis, f"to_rgb{old_g.num_ws // 2}").weight.zero_()
+        self.ema = copy.deepcopy(self.g).requires_grad_(False)
+        self.g.load_state_dict(old_g.state_dict(), strict=False)
+        self.ema.load_state_dict(old_ema.state_dict(), strict=False)
+        self.d.load_state_dict(old_d.state_dict(), strict=False)
+        self.grown[self.resolution] = self.seen
+        self._fade()
+
+    def _fade(self):
+        """Set how much the discriminator's added blocks count: 0 when new, later 1."""
+        for resolution, since in self.grown.items():
+            block = getattr(self.d, f"block{resolution}")
+            block.gain = min(1.0, (self.seen - since) / self.config.fade)
+
+    def fakes(self):
+        """This worker's part of a batch; some images from two codes that swap at a random index."""
+        n = self.config.batch
+        z = torch.randn(2, n, self.config.z_dim, generator=self.random).to(self.device)
+        mixed = torch.rand(n, generator=self.random) < self.config.mixing
+        crossover = torch.randint(1, self.g.num_ws, [n], generator=self.random)
+        crossover[~mixed] = self.g.num_ws
+        w = self.g.map(z.flatten(0, 1)).unflatten(0, (2, n))  # [2, N, w_dim]
+        self.g.w_avg.lerp_(w[0].detach().mean(0), 0.002)
+        first = torch.arange(self.g.num_ws) < crossover[:, None]  # [N, L]
+        ws = torch.where(first.to(self.device)[:, :, None], w[0][:, None], w[1][:, None])
+        return self.g.synthesize(ws[self.part])
+
+    def step(self, pool):
+        """One update of both networks. pool: uint8 [M, 3, R, R]. Returns a dict of numbers.
+
+        The same fakes serve both updates: one pass through the generator instead of two.
+        """
+        c = self.config
+        self._fade()
+        choice = torch.randint(len(pool), [c.batch], generator=self.random)[self.part]
+        real = to_float(pool[choice].to(self.device), self.resolution)
+        fake = self.fakes()
+
+        real_logits, fake_logits = self.d(torch.cat([real, fake.detach()])).chunk(2)
+        loss = loss_d = d_loss(real_logits, fake_logits)
+        if regularise := self.steps % c.r1_interval == 0:
+            r1 = r1_penalty(self.d, real)
+            loss = loss + r1 * (c.r1_gamma / 2 * c.r1_interval)
+        self._update(self.d_opt, loss)
+
+        self.d.requires_grad_(False)
+        loss_g = g_loss(self.d(fake))
+        self._update(self.g_opt, loss_g)
+        self.d.requires_grad_(True)
+
+        self.seen += c.batch
+        self.steps += 1
+        self._average()
+        numbers = {"loss_d": loss_d, "loss_g": loss_g}
+        # Shares of images told right: both near 1 means that the discriminator has run ahead.
+        numbers["real_ok"] = (real_logits > 0).float().mean()
+        numbers["fake_ok"] = (fake_logits < 0).float().mean()
+        if regularise:
+            numbers["r1"] = r1
+        return {name: value.item() for name, value in numbers.items()}
+
+    def _update(self, optimizer, loss):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.workers > 1:
+            average_gradients(optimizer.param_groups[0]["params"], self.workers)
+        optimizer.step()
+
+    @torch.no_grad()
+    def _average(self):
+        """Move the EMA: its half-life grows with the images seen, up to `ema_images`."""
+        c = self.config
+        half_life = min(c.ema_images, self.seen * c.ema_warmup)
+        weight = 1 - 0.5 ** (c.batch / half_life)
+        for average, value in zip(self.ema.parameters(), self.g.parameters()):
+            average.lerp_(value, weight)
+        self.ema.w_avg.copy_(self.g.w_avg)
+
+    def state_dict(self):
+        """Everything `load_state_dict` needs to go on as if nothing had happened."""
+        modules = {n: getattr(self, n).state_dict() for n in ("g", "d", "ema", "g_opt", "d_opt")}
+        numbers = {"seen": self.seen, "steps": self.steps, "resolution": self.resolution}
+        numbers |= {"grown": self.grown, "history": self.history}
+        return modules | numbers | {"random": self.random.get_state()}
+
+    def load_state_dict(self, state):
+        while self.resolution < state["resolution"]:
+            self.grow()
+        for name in ("g", "d", "ema", "g_opt", "d_opt"):
+            getattr(self, name).load_state_dict(state[name])
+        self.seen, self.steps, self.grown = state["seen"], state["steps"], state["grown"]
+        self.history = state["history"]
+        self.random.set_state(state["random"])
+        share = self.config.r1_interval / (self.config.r1_interval + 1)
+        for optimizer, lr in ((self.g_opt, 1.0), (self.d_opt, share)):
+            optimizer.param_groups[0]["lr"] = self.config.lr * lr  # an option may have changed
+
+
+def average_gradients(parameters, workers):
+    """Replace every worker's gradients by their mean: one message for all of them."""
+    gradients = [p.grad for p in parameters]
+    flat = torch.cat([g.reshape(-1) for g in gradients]) / workers
+    dist.all_reduce(flat)
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients])):
+        gradient.copy_(mean.view(gradient.shape))
+
+
+def to_float(images, resolution):
+    """uint8 [N, 3, R, R] -> float [N, 3, resolution, resolution] in [-1, 1], box-averaged."""
+    images = images.float() / 127.5 - 1
+    if images.shape[-1] != resolution:
+        images = F.avg_pool2d(images, images.shape[-1] // resolution)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def to_uint8(images):
+    """Float [N, 3, r, r] in [-1, 1] -> uint8, clipped."""
+    return (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def write_atomically(path, write):
+    """`write(temporary path)`, then rename: readers see the old file or the new one, whole."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def export(ema, path, training=None):
+    """Write the averaged generator as the project stores StyleGAN2 weights (safetensors, float32).
+
+    training: facts about the run for the file's metadata. Noise inputs are written as zeros.
+    """
+    weights = {name: value.detach().cpu() for name, value in ema.state_dict().items()}
+    for i in range(ema.num_ws - 1):
+        r = 4 * 2 ** ((i + 1) // 2)
+        weights[f"synthesis.conv{i}.noise_strength"] = torch.zeros([])
+        weights[f"synthesis.conv{i}.noise_const"] = torch.zeros(r, r)
+    layout = {
+        "version": 1,
+        "family": "stylegan2",
+        "architecture": "skip",
+        "lr_multiplier": ema.mapping.dense0.lr_multiplier,
+        "conv_clamp": None,
+    }
+    metadata = {"sefa": json.dumps(layout), "training": json.dumps(training or {})}
+    weights = {name: value.contiguous().clone() for name, value in weights.items()}
+    write_atomically(path, lambda p: p.write_bytes(to_safetensors(weights, metadata)))
+
+
+def image_grid(images, columns, path, scale=1):
+    """Float [N, 3, r, r], N a multiple of `columns` -> one PNG, pixels enlarged `scale` times."""
+    n, _, r, _ = images.shape
+    grid = to_uint8(images).cpu().reshape(n // columns, columns, 3, r, r)
+    grid = grid.permute(0, 3, 1, 4, 2).reshape(n // columns * r, columns * r, 3).numpy()
+    picture = Image.fromarray(grid.repeat(scale, 0).repeat(scale, 1))
+    write_atomically(path, lambda p: picture.save(p, "PNG", optimize=True))
+
+
+def render_pool(count, resolution, seed):
+    """Training images, uint8 [count, 3, resolution, resolution]."""
+    generator = torch.Generator().manual_seed(seed)
+    pool = torch.empty(count, 3, resolution, resolution, dtype=torch.uint8)
+    for start in range(0, count, 500):
+        images = render(sample_factors(min(500, count - start), generator), resolution)
+        pool[start : start + len(images)] = (images * 127.5 + 127.5).round().byte()
+    return pool
+
+
+def load_pool(directory, config):
+    """The training images, drawn once and kept in `directory`."""
+    path = directory / f"pool-{config.resolution}-{config.pool}-{config.seed}.pt"
+    if not path.exists():
+        print(f"drawing {config.pool} training images", flush=True)
+        pool = render_pool(config.pool, config.resolution, config.seed)
+        write_atomically(path, lambda p: torch.save(pool, p))
+    return torch.load(path, weights_only=True, mmap=True)
+
+
+@torch.no_grad()
+def samples(ema, n, seed=0, truncation_psi=1.0):
+    """Images of seeds seed ... seed + n - 1, drawn as the rest of the project draws z."""
+    size, device = ema.mapping.dense0.weight.shape[1], ema.w_avg.device
+    z = np.stack([np.random.RandomState(seed + i).randn(size) for i in range(n)])
+    w = ema.map(torch.from_numpy(z).float().to(device))
+    w = ema.w_avg.lerp(w, truncation_psi)
+    return ema.synthesize(w[:, None].expand(-1, ema.num_ws, -1))
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def save(run, directory):
+    write_atomically(directory / "state.pt", lambda p: torch.save(run.state_dict(), p))
+
+
+def publish(run, path):
+    """Export the average with the facts of its training, changes on the way included."""
+    facts = {"images_seen": run.seen, "resolution": run.resolution}
+    facts |= {"grown": run.grown, "history": run.history}
+    export(run.ema, path, facts)
+
+
+def illustrate(ema, directory):
+    """The model card's pictures: 48 samples, not chosen, and 48 training images to compare with."""
+    image_grid(samples(ema, 48), 12, directory / "samples.png")
+    image_grid(
+        render(sample_factors(48, torch.Generator().manual_seed(1))), 12, directory / "renderer.png"
+    )
+
+
+def train(run, pool, directory, weights, save_every=300, grid_every=120, leader=True):
+    """Train until `run.config.images`; log, save and export along the way (intervals in seconds).
+
+    Only the leader of the workers writes files; its numbers in the log are of its own part.
+    """
+    c = run.config
+    if run.history[-1]["settings"] != asdict(c):
+        run.history.append({"images_seen": run.seen, "settings": asdict(c)})
+    start, first = time.time(), run.seen
+    last_save = last_grid = start
+    sums, counts = {}, {}
+    while run.seen < c.images:
+        while run.resolution < c.resolution_at(run.seen):
+            run.grow()
+        numbers = run.step(pool)
+        if not leader:
+            continue
+        for name, value in numbers.items():
+            sums[name], counts[name] = sums.get(name, 0) + value, counts.get(name, 0) + 1
+        if run.steps % 100 == 0:
+            line = {name: round(sums[name] / counts[name], 4) for name in sums}
+            line |= {"seen": run.seen, "resolution": run.resolution}
+            line["per_second"] = round((run.seen - first) / (time.time() - start), 1)
+            with open(directory / "log.jsonl", "a") as log:
+                log.write(json.dumps(line) + "\n")
+            sums, counts = {}, {}
+        if time.time() - last_grid > grid_every:
+            last_grid = time.time()
+            image_grid(samples(run.ema, 48), 8, directory / f"grid-{run.seen:07d}.png", 2)
+        if time.time() - last_save > save_every:
+            last_save = time.time()
+            save(run, directory)
+            publish(run, weights)
+    if leader:
+        save(run, directory)
+        publish(run, weights)
+
+
+def resume(config, directory, **where):
+    """The run whose state is in `directory`, or a new one."""
+    run = Training(config, "cuda" if torch.cuda.is_available() else "cpu", **where)
+    state = directory / "state.pt"
+    if state.exists():
+        run.load_state_dict(torch.load(state, map_location=run.device, weights_only=True))
+    return run
+
+
+def work(rank, workers, config, directory, weights, meeting):
+    """One worker. One thread each: two workers beat two threads, more so on a busy machine."""
+    if workers > 1:
+        torch.set_num_threads(1)
+        store = dist.FileStore(meeting, workers)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=workers)
+    run = resume(config, directory, rank=rank, workers=workers)
+    print(f"worker {rank}: at {run.seen} images, {run.resolution} pixels", flush=True)
+    train(run, load_pool(directory, config), directory, weights, leader=rank == 0)
+
+
+def main(arguments=None):
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    parser = argparse.ArgumentParser(prog="python -m demo_model.train", description=__doc__)
+    add, default = parser.add_argument, Config()
+    home = cache / "sefa-space" / "avatars"
+    add("--state", type=Path, default=home, help="folder of the run: state, images, log, samples")
+    add("--weights", type=Path, default=WEIGHTS, help="file to write")
+    add(
+        "--export",
+        action="store_true",
+        help="only write weights and pictures of the run in --state",
+    )
+    workers = default_workers()
+    add("--workers", type=int, default=workers, help="processes sharing a batch (CPU)")
+    grow_help = "numbers of images after which the resolution doubles"
+    add("--grow-at", type=int, nargs="*", default=default.grow_at, help=grow_help)
+    for name in ("images", "pool", "seed", "batch", "lr", "r1_gamma"):
+        value = getattr(default, name)
+        add("--" + name.replace("_", "-"), type=type(value), default=value)
+    options = parser.parse_args(arguments)
+
+    names = set(asdict(default)) & set(vars(options))
+    config = Config(**{name: getattr(options, name) for name in names})
+    config = replace(config, grow_at=tuple(config.grow_at))
+    options.state.mkdir(parents=True, exist_ok=True)
+    if options.export:
+        run = resume(config, options.state)
+        publish(run, options.weights)
+        return illustrate(run.ema, options.weights.parent)
+    load_pool(options.state, config)  # once, before there are workers
+    with tempfile.TemporaryDirectory() as meeting:  # where the workers find each other
+        where = (options.state, options.weights, f"{meeting}/store")
+        if options.workers == 1:
+            work(0, 1, config, *where)
+        else:
+            arguments = (options.workers, config, *where)
+            torch.multiprocessing.spawn(work, arguments, nprocs=options.workers)
+
+
+def default_workers():
+    """Two where there are two processors; a GPU needs one."""
+    return 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,391 @@
+"""The demo model's training images, its training script and the weights it exports."""
+
+import dataclasses
+import json
+import math
+import re
+import threading
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors import safe_open
+
+import sefa
+from demo_model import train
+from demo_model.networks import Discriminator, Generator, smooth, upsample2
+from demo_model.renderer import FACTORS, GLASSES_PROBABILITY, render, sample_factors
+
+COLORS = ("hair_color", "background", "shirt_color")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """So small tensors gain nothing from threads, and lose much when the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def neutral(**changes):
+    """Factors [1] of one plain face, some of them changed."""
+    factors = {name: (low + high) / 2 for name, (low, high, _) in FACTORS.items()}
+    factors |= {"smile": 0.0, "mouth_open": 0.4, "glasses": 0.0}
+    factors |= {"hair_color": (0.3, 0.2, 0.1), "background": (0.7, 0.8, 0.9)}
+    factors |= {"shirt_color": (0.3, 0.6, 0.4)} | changes
+    return {name: torch.tensor([value]) for name, value in factors.items()}
+
+
+def changed(**changes):
+    """Where the plain face changes: bool [64, 64], by more than a 50th of the range."""
+    return ((render(neutral()) - render(neutral(**changes))).abs().amax(1) > 0.04)[0]
+
+
+# --- renderer -------------------------------------------------------------------------------------
+
+
+def test_equal_seeds_give_equal_images():
+    first, second = sample_factors(3, seeded(5)), sample_factors(3, seeded(5))
+    assert torch.equal(render(first), render(second))
+    assert not torch.equal(render(first), render(sample_factors(3, seeded(6))))
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 96])
+def test_images_have_the_promised_shape_and_range(resolution):
+    images = render(sample_factors(4, seeded(0)), resolution)
+    assert images.shape == (4, 3, resolution, resolution) and images.dtype == torch.float32
+    assert images.min() >= -1 and images.max() <= 1
+    assert images.std() > 0.2  # not flat
+
+
+def test_an_image_does_not_depend_on_its_batch():
+    factors = sample_factors(5, seeded(1))
+    images = render(factors, chunk=2)
+    for i in range(5):
+        alone = render({name: value[i : i + 1] for name, value in factors.items()})
+        assert torch.allclose(images[i], alone[0], atol=1e-5)
+
+
+def test_factors_are_the_documented_ones_and_within_their_ranges():
+    factors = sample_factors(2000, seeded(2))
+    assert list(factors) == list(FACTORS)
+    for name, (low, high, _) in FACTORS.items():
+        assert factors[name].shape == ((2000, 3) if name in COLORS else (2000,))
+        assert factors[name].min() >= low and factors[name].max() <= high
+    assert set(factors["glasses"].tolist()) == {0.0, 1.0}
+    assert factors["glasses"].mean().item() == pytest.approx(GLASSES_PROBABILITY, abs=0.04)
+
+
+def test_factors_are_independent():
+    # Of independent columns the correlation has a standard deviation of 1 / sqrt(4000) = 0.016;
+    # a colour's own channels belong to one factor.
+    factors = sample_factors(4000, seeded(3))
+    columns = {n: v[:, None] if v.dim() == 1 else v for n, v in factors.items()}
+    owner = [name for name, value in columns.items() for _ in range(value.shape[1])]
+    correlation = np.corrcoef(torch.cat(list(columns.values()), 1).T.numpy())
+    others = np.array(owner)[:, None] != np.array(owner)[None, :]
+    assert np.abs(correlation[others]).max() < 0.08
+
+
+@pytest.mark.parametrize(
+    ("change", "rows", "columns"),
+    [
+        ({"smile": 1.0}, (38, 50), (20, 44)),
+        ({"mouth_open": 1.0}, (38, 52), (20, 44)),
+        ({"eye_size": 1.3}, (20, 36), (14, 50)),
+        ({"brow_height": 1.0}, (16, 34), (14, 50)),
+        ({"brow_angle": 1.0}, (16, 34), (14, 50)),
+        ({"glasses": 1.0}, (22, 40), (12, 52)),
+        ({"shirt_color": (0.8, 0.3, 0.3)}, (44, 64), (0, 64)),
+    ],
+)
+def test_a_local_factor_changes_its_place_and_nothing_else(change, rows, columns):
+    where = changed(**change)
+    assert where.sum() >= 8
+    inside = torch.zeros_like(where)
+    inside[rows[0] : rows[1], columns[0] : columns[1]] = True
+    assert not (where & ~inside).any(), where.nonzero().aminmax(dim=0)
+
+
+def test_background_changes_the_corners_and_leaves_the_face():
+    where = changed(background=(0.9, 0.7, 0.7))
+    assert where[0, 0] and where[0, -1]
+    assert not where[24:44, 22:42].any()
+
+
+@pytest.mark.parametrize("name", ["yaw", "roll", "light", "face_width", "skin_tone", "hair_length"])
+def test_a_global_factor_changes_much_but_not_the_background(name):
+    where = changed(**{name: FACTORS[name][1]})
+    assert where.float().mean() > 0.02
+    assert not where[:4].any()
+
+
+def test_turning_the_other_way_mirrors_the_face_but_for_the_parting():
+    left, right = render(neutral(yaw=-20.0)), render(neutral(yaw=20.0)).flip(3)
+    lower = slice(40, 64)  # below the fringe, which is swept to one side, and the eyes' shine
+    assert (left - right)[:, :, lower].abs().mean() < 0.02
+
+
+# --- networks and losses --------------------------------------------------------------------------
+
+
+def test_upsample2_is_zero_insertion_and_the_binomial_filter():
+    # The definition: zeros in between, pad (2, 1), outer([1, 3, 3, 1]) / 64 * 4.
+    x = torch.randn(2, 3, 5, 5, generator=seeded(0))
+    spread = torch.zeros(2, 3, 10, 10)
+    spread[:, :, ::2, ::2] = x
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    kernel = (torch.outer(taps, taps) / 64 * 4).expand(3, 1, 4, 4)
+    expected = F.conv2d(F.pad(spread, (2, 1, 2, 1)), kernel, groups=3)
+    assert torch.allclose(upsample2(x), expected, atol=1e-6)
+
+
+def test_smooth_keeps_the_mean_of_a_spread_image():
+    # Gain 4: a constant image with three of four pixels zero comes back as that constant inside.
+    x = torch.zeros(1, 1, 12, 12)
+    x[:, :, ::2, ::2] = 0.7
+    assert torch.allclose(smooth(x, (1, 1))[:, :, 2:-2, 2:-2], torch.tensor(0.7), atol=1e-6)
+
+
+def test_losses_at_an_undecided_discriminator():
+    # Logit 0 means probability 1/2: each term is log 2.
+    zero = torch.zeros(4)
+    assert train.d_loss(zero, zero).item() == pytest.approx(2 * math.log(2))
+    assert train.g_loss(zero).item() == pytest.approx(math.log(2))
+
+
+def test_r1_of_a_linear_discriminator_is_its_squared_norm():
+    # D(x) = <a, x> + b has the gradient a everywhere: the penalty is |a|^2.
+    a = torch.randn(3, 8, 8, generator=seeded(0))
+    penalty = train.r1_penalty(lambda x: (x * a).sum([1, 2, 3]) + 5, torch.zeros(6, 3, 8, 8))
+    assert penalty.item() == pytest.approx(a.square().sum().item(), rel=1e-5)
+
+
+def test_minibatch_statistics_do_not_mix_groups():
+    d = Discriminator(8, 8, {4: 4, 8: 4})
+    x = torch.randn(8, 4, 4, 4, generator=seeded(0))
+    y = torch.cat([x[:4], torch.zeros(4, 4, 4, 4)])
+    assert torch.equal(d.spread(x)[:4], d.spread(y)[:4])
+    assert d.spread(y)[4:].abs().max() <= 1.01e-4  # equal images: only the epsilon is left
+
+
+# --- training -------------------------------------------------------------------------------------
+
+TINY = train.Config(
+    images=32,
+    grow_at=(16,),
+    start_resolution=8,
+    resolution=16,
+    pool=16,
+    batch=8,
+    z_dim=8,
+    w_dim=8,
+    mapping_layers=2,
+    g_channels={4: 8, 8: 8, 16: 4},
+    d_channels={4: 8, 8: 8, 16: 4},
+    r1_interval=2,
+)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return train.render_pool(16, 16, seed=0)
+
+
+def steps(run, pool, n):
+    return [run.step(pool) for _ in range(n)]
+
+
+def assert_same(run, other):
+    for name in ("g", "d", "ema"):
+        theirs = getattr(other, name).state_dict()
+        for key, value in getattr(run, name).state_dict().items():
+            assert torch.allclose(value, theirs[key], atol=1e-5), f"{name}.{key}"
+
+
+def test_a_step_moves_both_networks_and_reports_finite_numbers(pool):
+    run = train.Training(TINY)
+    before = {n: [p.clone() for p in getattr(run, n).parameters()] for n in ("g", "d", "ema")}
+    (numbers,) = steps(run, pool, 1)
+    assert {"loss_d", "loss_g", "real_ok", "fake_ok", "r1"} == set(numbers)
+    assert all(math.isfinite(value) for value in numbers.values())
+    for name, old in before.items():
+        now = getattr(run, name).parameters()
+        assert any(not torch.equal(a, b) for a, b in zip(old, now)), name
+    assert run.seen == TINY.batch
+
+
+def test_resuming_equals_not_stopping(pool, tmp_path):
+    whole = train.Training(TINY)
+    steps(whole, pool, 2)
+    stopped = train.Training(TINY)
+    steps(stopped, pool, 1)
+    train.save(stopped, tmp_path)  # before growing
+    resumed = train.resume(TINY, tmp_path)
+    steps(resumed, pool, 1)
+    for run in (whole, resumed):
+        run.grow()
+        steps(run, pool, 1)
+    train.save(resumed, tmp_path)  # after growing
+    resumed = train.resume(TINY, tmp_path)
+    for run in (whole, resumed):
+        steps(run, pool, 2)
+    assert resumed.seen == whole.seen and resumed.resolution == 16
+    assert_same(whole, resumed)
+
+
+def test_growing_keeps_the_images_and_the_logits(pool):
+    run = train.Training(TINY)
+    steps(run, pool, 3)
+    z = torch.randn(4, TINY.z_dim, generator=seeded(0))
+    large = train.to_float(pool[:4], 16)
+    small = F.avg_pool2d(large, 2)
+    with torch.no_grad():
+        images, averages, logits = run.g(z), run.ema(z), run.d(small)
+        run.grow()
+        assert torch.allclose(run.g(z), upsample2(images), atol=1e-5)
+        assert torch.allclose(run.ema(z), upsample2(averages), atol=1e-5)
+        assert torch.allclose(run.d(large), logits, atol=1e-5)
+
+
+def test_the_resolution_doubles_at_each_threshold():
+    config = train.Config(start_resolution=16, resolution=64, grow_at=(10, 20, 30))
+    assert [config.resolution_at(n) for n in (0, 9, 10, 20, 30)] == [16, 16, 32, 64, 64]
+
+
+def test_a_batch_that_workers_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="multiple of 12"):
+        train.Training(TINY, workers=3)
+
+
+def test_an_added_block_fades_in(pool):
+    run = train.Training(dataclasses.replace(TINY, fade=32))
+    steps(run, pool, 1)
+    run.grow()
+    gains = []
+    for _ in range(6):
+        steps(run, pool, 1)
+        gains.append((run.d.block16.gain, run.d.block8.gain))
+    assert gains == [(g, 1.0) for g in (0, 0.25, 0.5, 0.75, 1, 1)]
+
+
+def test_two_workers_do_what_one_does(pool, monkeypatch):
+    barrier, messages = threading.Barrier(2), {}
+
+    def all_reduce(tensor):
+        messages[threading.get_ident()] = tensor.clone()
+        barrier.wait()
+        tensor.copy_(sum(messages.values()))
+        barrier.wait()
+        messages.clear()
+        barrier.wait()
+
+    monkeypatch.setattr(train.dist, "all_reduce", all_reduce)
+    alone = train.Training(TINY)
+    workers = [train.Training(TINY, rank=i, workers=2) for i in range(2)]
+    threads = [threading.Thread(target=steps, args=(w, pool, 2)) for w in workers]
+    for thread in threads:
+        thread.start()
+    steps(alone, pool, 2)
+    for thread in threads:
+        thread.join()
+    for worker in workers:
+        assert_same(alone, worker)
+
+
+def test_training_writes_its_files_and_grows(pool, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    run = train.Training(TINY)
+    train.train(run, pool, tmp_path, weights)
+    assert run.seen == 32 and run.resolution == 16
+    assert {p.name for p in tmp_path.iterdir()} == {"state.pt", "weights.safetensors"}
+    with safe_open(weights, "pt") as file:
+        metadata = file.metadata()
+        names = set(file.keys())
+    assert json.loads(metadata["sefa"])["family"] == "stylegan2"
+    facts = json.loads(metadata["training"])
+    assert facts["images_seen"] == 32 and facts["grown"] == {"16": 16}
+    assert facts["history"][0]["settings"]["batch"] == TINY.batch
+    assert {"w_avg", "synthesis.const", "synthesis.conv4.noise_const"} <= names
+
+
+def test_options_have_the_defaults_of_the_configuration(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(train, "publish", lambda run, path: seen.append((run.config, path)))
+    monkeypatch.setattr(train, "illustrate", lambda ema, directory: None)
+    train.main(["--state", str(tmp_path), "--export"])
+    assert seen == [(train.Config(), train.WEIGHTS)]
+    train.main(["--state", str(tmp_path), "--export", "--lr", "0.1", "--grow-at", "7", "9"])
+    assert seen[1][0] == dataclasses.replace(train.Config(), lr=0.1, grow_at=(7, 9))
+
+
+def test_image_grid_places_images_row_by_row(tmp_path):
+    images = torch.stack([torch.full([3, 2, 2], v) for v in (-1.0, 0.0, 1.0, 3.0)])
+    train.image_grid(images, 2, tmp_path / "grid.png", scale=2)
+    grid = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert grid.shape == (8, 8, 3)
+    assert [grid[r, c, 0] for r in (0, 4) for c in (0, 4)] == [0, 128, 255, 255]
+
+
+def test_the_model_card_is_true_to_the_code():
+    folder = train.WEIGHTS.parent
+    card = (folder / "README.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \|", card, re.MULTILINE)
+    assert listed == list(FACTORS)
+    config = train.Config()
+    numbers = (config.pool, *config.grow_at, config.batch, config.z_dim, config.mapping_layers)
+    for number in numbers:
+        assert re.search(rf"\b{number:,}\b", card), number
+    assert ", ".join(map(str, config.g_channels.values())) in card
+    assert f"{train.WEIGHTS.stat().st_size / 1e6:.1f} MB" in card
+    for picture in re.findall(r"!\[.*\]\((.*)\)", card):
+        assert 0 < (folder / picture).stat().st_size < 400_000
+
+
+# --- the exported file ----------------------------------------------------------------------------
+
+
+def randomised(generator):
+    """The generator with no parameter left at its trivial start."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, value in generator.state_dict().items():
+            if name.endswith(("bias", "w_avg")):
+                value.add_(torch.randn_like(value) * 0.3)
+    return generator
+
+
+@pytest.mark.parametrize("resolution", [8, 32])
+def test_the_exported_file_gives_the_same_images_in_the_space(tmp_path, resolution):
+    channels = {4: 12, 8: 10, 16: 8, 32: 6}
+    ema = randomised(Generator(resolution, channels, 16, 20, 3, 0.01))
+    train.export(ema, tmp_path / "model.safetensors")
+    loaded = sefa.load_generator(str(tmp_path / "model.safetensors"))
+    assert (loaded.family, loaded.resolution) == ("stylegan2", resolution)
+    assert (loaded.z_dim, loaded.w_dim, loaded.num_ws) == (16, 20, ema.num_ws)
+    z = torch.randn(3, 16, generator=seeded(0))
+    with torch.no_grad():
+        w = loaded.map(z)
+        assert torch.allclose(w[:, 0], ema.map(z), atol=1e-5)
+        assert torch.allclose(loaded.synthesize(w), ema(z), atol=1e-4)
+        truncated = loaded.map(z, truncation_psi=0.5)
+        assert torch.allclose(truncated[:, 0], ema.w_avg.lerp(ema.map(z), 0.5), atol=1e-5)
+
+
+def test_the_shipped_weights_load_and_draw_faces_of_many_colours():
+    loaded = sefa.load_generator(str(train.WEIGHTS))
+    assert train.WEIGHTS.stat().st_size < 10e6
+    z = torch.from_numpy(np.random.RandomState(0).randn(16, loaded.z_dim)).float()
+    with torch.no_grad():
+        images = loaded.synthesize(loaded.map(z))
+    assert images.shape[1:] == (3, loaded.resolution, loaded.resolution)
+    assert images.isfinite().all()
+    assert -1.5 < images.min() < -0.5 and 0.3 < images.max() < 1.5
+    assert images.std(0).mean() > 0.1  # sixteen different images
