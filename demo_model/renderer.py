@@ -95,7 +95,7 @@ def render(factors, resolution=64, supersample=2, chunk=8):
     return torch.cat(images)
 
 
-# --- the drawing itself: everything below is [n, H, W], scalars of an image [n, 1, 1] --------------
+# --- the drawing itself: all below is [n, H, W], scalars of an image [n, 1, 1] --------------------
 
 
 def _cover(distance, softness):
@@ -209,7 +209,7 @@ def _draw(f, size):
     tip = _ellipse(x - px - 0.012 * s["light"], y - 0.11, 0.045, 0.042)
     _paint(canvas, _cover(tip, soft * 1.5), (skin * 1.06).clamp(max=1))
 
-    # Mouth: a bent lens. t runs along it; its middle line bends by `smile`, its gap by `mouth_open`.
+    # Mouth: a bent lens. t runs along it; the middle line bends by `smile`, the gap by `mouth_open`.
     px, fs = _on_head(torch.zeros_like(yaw), yaw, rx * 0.80)
     t = (x - px) / (0.175 * fs)
     arch = (1 - t * t).clamp(min=0)

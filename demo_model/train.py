@@ -26,11 +26,12 @@ from .networks import Discriminator, Generator
 from .renderer import render, sample_factors
 
 WEIGHTS = Path(__file__).parent / "avatars.safetensors"
+EDIT_RANGE = 5.0  # sliders' reach: three to four standard deviations of w along its directions
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides the result. Images are counted as reals shown to the discriminator."""
+    """All that decides the result. Images are counted as reals shown to the discriminator."""
 
     images: int = 300_000  # length of the training
     grow_at: tuple = (24_000, 52_000)  # images after which the resolution doubles
@@ -278,6 +279,7 @@ def export(ema, path, training=None):
         "architecture": "skip",
         "lr_multiplier": ema.mapping.dense0.lr_multiplier,
         "conv_clamp": None,
+        "edit_range": EDIT_RANGE,
     }
     metadata = {"sefa": json.dumps(layout), "training": json.dumps(training or {})}
     weights = {name: value.contiguous().clone() for name, value in weights.items()}

@@ -1,6 +1,6 @@
 """SeFa: closed-form semantic directions of GAN generators.
 
-    file -> state_dict -> Generator -> layer weights -> Directions -> Recipe -> w + alpha * n -> images
+    file -> state_dict -> Generator -> layer weights -> Directions -> Recipe -> w + alpha n -> images
 
 >>> generator = sefa.load_generator("model.pth")
 >>> directions = sefa.factorize(generator, layers="0-1")
@@ -24,7 +24,8 @@ def load_generator(path: str | Path) -> Generator:
     missing, damaged, or of a kind that is not read.
     """
     checkpoint = formats.read(path)  # file -> state_dict in our names, and its configuration
-    return generators.build(checkpoint.state_dict, checkpoint.config)
+    with formats.naming(path):
+        return generators.build(checkpoint.state_dict, checkpoint.config)
 
 
 __all__ = [

@@ -60,7 +60,8 @@ def factorize_weights(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     with one_thread():
         eigenvalues, columns = torch.linalg.eigh(gram)  # ascending
     vectors = columns.T.flip(0).contiguous()
-    # An eigenvector's sign is arbitrary and differs between machines: the largest component decides.
+    # An eigenvector's sign is arbitrary and differs between machines: the largest component
+    # decides.
     largest = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True))
     return vectors * largest.sign(), eigenvalues.flip(0).clamp(min=0)
 

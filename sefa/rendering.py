@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sefa import load_generator
 from sefa.editing import Recipe, edit
+from sefa.errors import UserError
 from sefa.factorization import Directions, factorize, parse_layers
 from sefa.generators.generator import Generator
 
@@ -24,14 +25,14 @@ PIXELS_PER_BATCH = 4 * 1024 * 1024  # four images of 1024 px at a time bound the
 
 @functools.cache
 def default_device() -> torch.device:
-    """CUDA when there is one, else the CPU, decided once; SEFA_DEVICE ("cpu", "cuda:1") overrides."""
+    """CUDA when there is one, else the CPU, decided once; SEFA_DEVICE ("cuda:1") overrides."""
     wanted = os.environ.get("SEFA_DEVICE", "").strip()
     available = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not wanted:
         return available
     try:
         device = torch.device(wanted)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         warnings.warn(f"SEFA_DEVICE={wanted!r} cannot be used ({reason}); using {available}.")
@@ -52,7 +53,8 @@ class LoadedModel:
         key = ",".join(map(str, parse_layers(layers, self.generator.num_ws)))
         with self._lock:
             if key not in self._directions:
-                self._directions[key] = factorize(self.generator, layers)
+                with torch.inference_mode(False):  # they outlive the render that asked first
+                    self._directions[key] = factorize(self.generator, layers)
                 if len(self._directions) > MAX_DIRECTIONS:
                     self._directions.popitem(last=False)
             self._directions.move_to_end(key)
@@ -71,6 +73,12 @@ class LoadedModel:
             w = generator.map(z, label, recipe.truncation_psi, recipe.truncation_cutoff)
             for change in recipe.edits if edited else ():
                 directions = self.directions(change.layers)
+                beyond = [i for i, _ in change.direction if not 0 <= i < len(directions.vectors)]
+                if beyond:
+                    raise UserError(
+                        f"This model has no semantic {beyond[0]}; "
+                        f"semantics are 0 to {len(directions.vectors) - 1}."
+                    )
                 n = sum(c * directions.vectors[index] for index, c in change.direction)
                 w = edit(w, n, change.alpha, directions.layers)
         return w
@@ -93,7 +101,10 @@ class ModelCache:
         self._lock = threading.Lock()
 
     def get(self, path: str | Path, device: torch.device | str) -> LoadedModel:
-        """The model in `path` on `device`; loaded when it is not there. Raises `CheckpointError`."""
+        """The model in `path` on `device`; loaded when it is not there.
+
+        Raises `CheckpointError`.
+        """
         key = (str(path), str(device))
         with self._lock:
             if key not in self._models:

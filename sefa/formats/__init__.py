@@ -6,6 +6,7 @@ translates the generator's tensors into the canonical names of its family.
 """
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from sefa.errors import CheckpointError
@@ -22,11 +23,18 @@ def read(path: str | Path) -> Checkpoint:
 
     Raises `CheckpointError`: one sentence that starts with the file's name.
     """
-    path = Path(path)
+    with naming(path):
+        return translate(read_container(Path(path)))
+
+
+@contextmanager
+def naming(path: str | Path):
+    """Puts the file's name before the message of a `CheckpointError`, which stays one line."""
     try:
-        return translate(read_container(path))
+        yield
     except CheckpointError as error:
-        raise CheckpointError(f"{path.name}: {error}") from None
+        message = "".join(c if c.isprintable() else "?" for c in str(error))
+        raise CheckpointError(f"{Path(path).name or path}: {message}") from None
 
 
 def translate(content: Mapping) -> Checkpoint:
@@ -35,9 +43,8 @@ def translate(content: Mapping) -> Checkpoint:
     for layout in LAYOUTS:
         if layout.recognises(tensors):
             return layout.translate(tensors, content)
-    examples = ", ".join(list(tensors)[:3])
+    examples = ", ".join(list(tensors)[:3]) + (", ..." if len(tensors) > 3 else "")
     known = " and ".join(layout.DESCRIPTION for layout in LAYOUTS)
     raise CheckpointError(
-        f"these {len(tensors)} weights ({examples}, ...) are of no kind that is read here yet; "
-        f"read are {known}."
+        f"its weights ({examples}) are of a kind that is not read here yet (only {known} are)."
     )

@@ -5,6 +5,7 @@ A kind is told by its first bytes, never by the file's name. torch files go thro
 checks it does not make: compressed zip members, and views larger than their storage.
 """
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,11 +26,11 @@ def read_container(path: Path) -> Mapping:
 
     Raises `CheckpointError` for anything else.
     """
-    if not path.exists():
-        raise CheckpointError("there is no such file.")
-    if not path.is_file():
-        raise CheckpointError("this is not a file.")
     try:
+        if not path.exists():
+            raise CheckpointError("there is no such file.")
+        if not path.is_file():
+            raise CheckpointError("this is not a file.")
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
@@ -48,7 +49,7 @@ def read_container(path: Path) -> Mapping:
 
 def describe_unknown(head: bytes) -> str:
     """One sentence on what a file is that is neither of the kinds read here."""
-    if head[0] == 0x80 and head[1] in (2, 3, 4, 5):
+    if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return (
             "this is a Python pickle of objects, not a plain file of weights, and pickles are not "
             "read here yet."
@@ -85,28 +86,44 @@ def check_zip(path: Path) -> None:
 
 def read_torch(path: Path) -> Mapping:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a path, torch would go by its extension
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except MemoryError:
         raise CheckpointError("the file claims more memory than there is.") from None
     except Exception as error:  # noqa: BLE001 - whatever a damaged or hostile file provokes
-        reason = str(error).split("WeightsUnpickler error:")[-1].strip().split("\n")[0].strip()
-        raise CheckpointError(
-            "torch cannot read it as plain weights, so it is damaged or holds other objects, "
-            f"which are never loaded ({reason[:160] or type(error).__name__})."
-        ) from None
+        raise CheckpointError(describe_refusal(error)) from None
     if not isinstance(content, Mapping):
         raise CheckpointError(f"it holds a {type(content).__name__}, not a dict of weights.")
     check_tensors(content)
     return content
 
 
-def check_tensors(content: Mapping, depth: int = 0) -> None:
-    """Refuses deep nesting and tensors whose strides visit one stored number twice."""
+def describe_refusal(error: Exception) -> str:
+    """One sentence for what `torch.load` says in a page, which advises to load the file anyway."""
+    text = str(error)
+    found = re.search(r"GLOBAL (\S{1,80})", text)
+    if found:
+        return f"it holds {found[1]}, and nothing but plain weights is ever loaded."
+    for preamble in ("Weights only load failed", "trusted source.", "WeightsUnpickler error:"):
+        text = text.split(preamble)[-1]
+    reason = re.split(r"[.!?:]\s|\n", text.strip())[0].rstrip(".!?: ")
+    reason = reason[:160] or type(error).__name__
+    return f"torch cannot read it, so it is damaged or cut short ({reason})."
+
+
+def check_tensors(content: Mapping, depth: int = 0, seen: set[int] | None = None) -> None:
+    """Refuses deep nesting and tensors whose strides visit one stored number twice.
+
+    Each dict is looked at once, since a pickle may refer to one from many places.
+    """
+    seen = set() if seen is None else seen
     if depth > MAX_DEPTH:
         raise CheckpointError("its dicts are nested too deeply.")
     for name, value in content.items():
         if isinstance(value, Mapping):
-            check_tensors(value, depth + 1)
+            if id(value) not in seen:
+                seen.add(id(value))
+                check_tensors(value, depth + 1, seen)
         elif isinstance(value, Tensor):
             if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
                 raise CheckpointError(f"{str(name)[:80]} is not a plain dense tensor.")

@@ -60,7 +60,7 @@ def rename(name: str) -> str:
 def convert(name: str, tensor: Tensor) -> Tensor:
     if name.endswith("affine.bias"):
         return tensor.float() + 1.0
-    if name.endswith("noise_const") and tensor.ndim == 4:
+    if name.endswith("noise_const") and tensor.ndim == 4 and tensor.shape[:2] == (1, 1):
         return tensor[0, 0]
     match = re.fullmatch(r"synthesis\.conv(\d+)\.weight", name)
     if match and int(match[1]) % 2 == 1 and tensor.ndim == 4:

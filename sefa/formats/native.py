@@ -35,8 +35,8 @@ def translate(tensors: Mapping[str, Tensor], content: Mapping) -> Checkpoint:
         raise CheckpointError("its configuration (metadata 'sefa') is not JSON with a family.")
     if config.get("version") != VERSION:
         raise CheckpointError(
-            f"its configuration has version {str(config.get('version'))[:20]}, "
-            f"this program reads {VERSION}; a newer one is needed."
+            f"its configuration has version {str(config.get('version'))[:20]!r} where {VERSION} "
+            "was expected, so it may need a newer release of this program."
         )
     return Checkpoint(tensors, config)
 

@@ -9,6 +9,7 @@ from sefa.errors import CheckpointError
 # EMA weights first: they are what papers show, whatever else lies beside them.
 EMA_NAMES = ("generator_smooth", "G_ema", "g_ema")
 RAW_NAMES = ("generator", "G", "g", "state_dict", "params_ema")
+MAX_NAME = 200
 
 
 def unwrap(content: Mapping) -> dict[str, Tensor]:
@@ -33,11 +34,15 @@ def unwrap(content: Mapping) -> dict[str, Tensor]:
 
 def tensors_of(state_dict: Mapping) -> dict[str, Tensor]:
     """The tensors of a state dict by name; refuses one that holds none."""
-    tensors = {
-        name.removeprefix("module."): value
-        for name, value in state_dict.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
+    tensors: dict[str, Tensor] = {}
+    for key, value in state_dict.items():
+        if isinstance(key, str) and isinstance(value, Tensor):
+            name = key.removeprefix("module.")
+            if len(name) > MAX_NAME or not name.isprintable():
+                raise CheckpointError(f"it has a weight with the odd name {name[:40]!r}.")
+            if name in tensors:
+                raise CheckpointError(f"the weight {name} occurs twice.")
+            tensors[name] = value
     if not tensors:
         names = ", ".join(str(name)[:40] for name in list(state_dict)[:5])
         raise CheckpointError(

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, UserError
 
+TOO_LARGE = 1e12  # weights are about 1, at most 100 / lr_multiplier; squares must stay finite
+
 
 class Generator(nn.Module):
     """An inference-only generator. Immutable once built, so that it can be shared.
@@ -112,7 +114,8 @@ class Weights:
         tensor = self._get(name)
         if tensor.ndim != ndim or tensor.numel() == 0:
             raise CheckpointError(
-                f"{name} has shape {list(tensor.shape)} where {ndim} dimensions were expected."
+                f"{name} has shape {list(tensor.shape)} where a non-empty {ndim}-dimensional "
+                "array was expected."
             )
         return tuple(tensor.shape)
 
@@ -131,16 +134,17 @@ class Weights:
             raise CheckpointError(f"{name} holds {kind} values, not floating-point numbers.")
         del self._rest[name]
         tensor = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{name} holds a NaN or an infinity.")
+        if not (tensor.abs() < TOO_LARGE).all():  # false for NaN
+            raise CheckpointError(f"{name} holds a NaN, an infinity or an absurdly large number.")
         return tensor
 
     def finish(self) -> None:
         """Raises `CheckpointError` when a key was left unused: it is not the network we know."""
         if self._rest:
-            names = ", ".join(sorted(self._rest)[:3])
+            names = sorted(self._rest)
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise CheckpointError(
-                f"{len(self._rest)} weights fit nowhere in this kind of network, such as {names}."
+                f"Weights that fit nowhere in this kind of network: {', '.join(names[:3])}{more}."
             )
 
     def _get(self, name: str) -> Tensor:

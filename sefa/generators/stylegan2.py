@@ -95,9 +95,13 @@ class StyleGAN2(Generator):
         fits = [name for name, expected in shapes.items() if found == expected]
         if not fits or (named is not None and named not in fits):
             raise CheckpointError(
-                f"The toRGB layers (blocks {', '.join(sorted(found)) or 'none'} of {blocks}) fit "
-                f"neither the skip nor the orig architecture"
-                + (f", the file says {str(named)[:20]!r}." if named is not None else ".")
+                "The toRGB layers "
+                + (
+                    f"do not fit the architecture {str(named)[:20]!r}"
+                    if fits
+                    else "fit neither the skip nor the orig architecture"
+                )
+                + f" (found in blocks {', '.join(sorted(found)) or 'none'} of 0 to {blocks - 1})."
             )
 
     def map(
@@ -152,6 +156,8 @@ def count_blocks(weights: Weights) -> int:
     convs = 0
     while f"synthesis.conv{convs}.weight" in weights:
         convs += 1
+    if convs == 0:
+        raise CheckpointError("The weight synthesis.conv0.weight is missing.")
     if convs % 2 == 0 or convs > 2 * MAX_BLOCKS - 1:
         raise CheckpointError(
             f"A StyleGAN2 has an odd number of convolutions up to {2 * MAX_BLOCKS - 1}, "
