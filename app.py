@@ -42,6 +42,7 @@ closed form: no training, no labels ([SeFa, CVPR 2021]({PAPER})). **Drag one.**"
 
 LAYER_GROUPS = (("Coarse", 0, 1), ("Middle", 2, 5), ("Fine", 6, None))  # the official interface's
 CUSTOM = "custom"
+MAX_SEQUENCE = 2**53  # as far as a browser counts without gaps
 CONTROLS = (  # what a request carries, in this order, then one alpha a slider
     "model",
     "layers",
@@ -71,19 +72,19 @@ def read(values: Sequence[Any]) -> Recipe:
     edits = list(parse_edits(str(c["kept"] or "")[:MAX_QUERY], notices))
     layers = canonical_layers(c["shown_layers"])
     for index, value in enumerate(alphas[:MAX_SEMANTICS]):
-        alpha = real(value, "a slider", -MAX_ALPHA, MAX_ALPHA)
+        alpha = real(value, "A slider", -MAX_ALPHA, MAX_ALPHA)
         if alpha:
             edits.append(Edit.along(layers, index, alpha))
-    num_samples = integer(c["num_samples"], "the number of samples", 1, MAX_SAMPLES)
+    num_samples = integer(c["num_samples"], "The number of samples", 1, MAX_SAMPLES)
     return Recipe(
         model=str(c["shown_model"]),
-        seed=integer(c["seed"], "the seed", 0, MAX_SEED - num_samples + 1),
+        seed=integer(c["seed"] or 0, "The seed", 0, MAX_SEED - num_samples + 1),
         num_samples=num_samples,
-        truncation_psi=real(c["psi"], "truncation", 0.0, MAX_PSI),
-        truncation_cutoff=integer(c["cutoff"] or 0, "the cutoff", 0, MAX_LAYERS) or None,
-        class_index=integer(c["class_index"] or 0, "the class", 0, 10**6),
+        truncation_psi=real(c["psi"], "Truncation", 0.0, MAX_PSI),
+        truncation_cutoff=integer(c["cutoff"] or 0, "Truncated layers", 0, MAX_LAYERS) or None,
+        class_index=integer(c["class_index"] or 0, "The class", 0, 10**6),
         layers=layers,
-        num_semantics=integer(c["num_semantics"], "the number of semantics", 1, MAX_SEMANTICS),
+        num_semantics=integer(c["num_semantics"], "The number of semantics", 1, MAX_SEMANTICS),
         edits=tuple(edits),
     )
 
@@ -94,7 +95,8 @@ def split_edits(recipe: Recipe, sliders: int) -> tuple[list[float], list[Edit]]:
     kept = []
     for change in recipe.edits:
         (index, coefficient), *more = change.direction
-        if change.layers == recipe.layers and not more and index < sliders and coefficient == 1.0:
+        on_slider = change.layers == recipe.layers and not more and coefficient == 1.0
+        if on_slider and index < sliders and abs(alphas[index] + change.alpha) <= MAX_ALPHA:
             alphas[index] += change.alpha
         else:
             kept.append(change)
@@ -110,6 +112,13 @@ def layer_choices(num_ws: int) -> list[tuple[str, str]]:
             text = str(first) if first == last else f"{first}-{last}"
             choices.append((f"{name} {text.replace('-', '–')}", text))
     return [*choices, ("Custom", CUSTOM)]
+
+
+def select_layers(text: Any, num_ws: int) -> str:
+    """A selection as recipes write it. Raises `UserError` naming the layers this model has."""
+    if isinstance(text, str):
+        parse_layers(text, num_ws)
+    return canonical_layers(text)
 
 
 # --- what the page says ---------------------------------------------------------------------------
@@ -221,6 +230,8 @@ def open_link(request: gr.Request) -> Any:
     if not query:
         return gr.skip()
     recipe, notices = Recipe.from_query(query)
+    if query.get("model", recipe.model) != recipe.model:  # no name at all: a notice says so
+        recipe = replace(recipe, layers="all", edits=())
     try:
         model = engine.open_model(recipe.model)
     except UserError as error:
@@ -252,9 +263,7 @@ def choose(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  #
     wanted = wish["custom"] if wish["layers"] == CUSTOM else wish["layers"]
     if wish["layers"] != CUSTOM or str(wanted or "").strip():
         try:
-            wanted = canonical_layers(wanted)
-            parse_layers(wanted, generator.num_ws)
-            recipe = replace(recipe, layers=wanted)
+            recipe = replace(recipe, layers=select_layers(wanted, generator.num_ws))
         except UserError as error:
             notices.append(str(error))
     recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
@@ -279,22 +288,22 @@ def show_bytes(progress: gr.Progress) -> Callable[[int, int | None], None]:
 def follow(*inputs: Any) -> Any:
     """One frame while a slider moves, of a model that is quick enough; else nothing."""
     *values, sequence, dragging = inputs
-    recipe = read(values)
+    recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
     model = engine.open_model(recipe.model)
     if dragging and not engine.is_live(model, recipe.num_samples):
         return gr.skip()
     after = engine.edited_frames(model, recipe)
-    return frame(recipe, after, None, model.loaded.generator.resolution, int(sequence))
+    return frame(recipe, after, None, model.loaded.generator.resolution, number)
 
 
 @in_one_sentence
 def settle(*inputs: Any) -> Any:
     """The frame of the page as it is, with the originals to compare it with."""
     *values, sequence, _ = inputs
-    recipe = read(values)
+    recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
     model = engine.open_model(recipe.model)
     after, before = engine.frames(model, recipe)
-    return frame(recipe, after, before, model.loaded.generator.resolution, int(sequence))
+    return frame(recipe, after, before, model.loaded.generator.resolution, number)
 
 
 # --- the public API -------------------------------------------------------------------------------
@@ -316,7 +325,7 @@ def factorize(model: str = "avatars", layers: str = "all", num_semantics: int = 
     opened = engine.open_model(model)
     generator = opened.loaded.generator
     count = integer(num_semantics, "num_semantics", 1, generator.w_dim)
-    directions, seconds = engine.find_directions(opened, canonical_layers(layers))
+    directions, seconds = engine.find_directions(opened, select_layers(layers, generator.num_ws))
     return {
         "model": opened.name,
         "family": generator.family,
@@ -355,7 +364,7 @@ def edit(
         raise UserError("alphas must be a list of numbers, one a semantic.")
     count = integer(num_samples, "num_samples", 1, MAX_SAMPLES)
     opened = engine.open_model(model)
-    selection = canonical_layers(layers)
+    selection = select_layers(layers, opened.loaded.generator.num_ws)
     numbers = [real(a, "each of alphas", -MAX_ALPHA, MAX_ALPHA) for a in alphas or []]
     w_dim = opened.loaded.generator.w_dim
     if len(numbers) > w_dim:
@@ -368,7 +377,6 @@ def edit(
         layers=selection,
         edits=tuple(Edit.along(selection, i, alpha) for i, alpha in enumerate(numbers) if alpha),
     )
-    parse_layers(selection, opened.loaded.generator.num_ws)
     return [engine.to_data_uri(image, "png") for image in engine.draw(opened, recipe)]
 
 
@@ -378,16 +386,18 @@ CSS = """
 .gradio-container { max-width: 1280px !important; }
 #intro h1 { margin-bottom: 2px; }
 #notice { border-left: 4px solid var(--color-accent); padding: 8px 12px; border-radius: 6px;
-  background: var(--background-fill-secondary); }
+  background: var(--background-fill-secondary); max-height: 30vh; overflow-y: auto !important; }
 #model-facts, #kept { font-size: 13px; color: var(--body-text-color-subdued); }
 #settle { display: none; }
 /* The images stay in sight while the controls below or beside them are moved. */
-#stage { position: sticky; top: 0; z-index: 5; align-self: flex-start; padding-bottom: 6px;
+#stage { position: sticky; top: 0; z-index: 45;  /* Gradio's labels have 40, its menus more */
+  align-self: flex-start; padding-bottom: 6px;
   background: var(--body-background-fill); }
 .gradio-container, .gradio-container main, .gradio-container .wrap { overflow: visible !important; }
 @media (max-width: 768px) {
   .gradio-container { padding: 8px !important; }
   [id^=semantic-] .head input { width: 64px; }
+  #notice { max-height: 16vh; }  /* it shares the screen with the images and a slider */
 }
 """
 RANDOM_SEED = f"() => Math.floor(Math.random() * {MAX_SEED - MAX_SAMPLES})"
@@ -467,7 +477,8 @@ def build_page() -> gr.Blocks:
             **private,
             **one_by_one,
             trigger_mode="always_last",
-            show_progress="minimal",
+            show_progress="full",  # a download may take minutes
+            show_progress_on=found,
         ).success(**draw)
         shuffle.click(None, None, c["seed"], js=RANDOM_SEED, **private).then(**draw)
         reset.click(None, None, [*sliders, c["kept"], kept_text], js=RESET, **private).then(**draw)
@@ -517,7 +528,7 @@ def make_settings(initial: dict[str, dict]) -> dict[str, gr.components.Component
             precision=0, label="Seed", min_width=100, elem_id="seed", **initial["seed"]
         )
         c["psi"] = gr.Slider(
-            0, 1.5, step=0.05, label="Truncation ψ", min_width=160, buttons=[],
+            0, MAX_PSI, step=0.05, label="Truncation ψ", min_width=160, buttons=[],
             info="Less: closer to the average", elem_id="psi", **initial["psi"],
         )  # fmt: skip
         c["cutoff"] = gr.Number(

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+from tests.helpers import tiny_stylegan2
+from tests.hub import FakeHub
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_OPTIONS = [
@@ -24,6 +28,8 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
 ]
 
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 torch.set_num_threads(1)  # tiny models only wait for their threads to meet
 
 
@@ -75,6 +81,7 @@ class Server:
             self.output.append(line)
             if match := re.search(r"(http://[\w.:]+)", line):
                 self.url = self.url or match[1]
+                self.ready = time.monotonic()
                 ready.set()
         ready.set()
 
@@ -102,5 +109,43 @@ def free_port() -> int:
 def server():
     """The page with the embedded model only, offline."""
     server = Server(HF_HUB_OFFLINE="1", SEFA_MODELS="", SEFA_DEVICE="cpu")
+    # What is served, whatever becomes of the file meanwhile: it may be in training.
+    server.weights = (ROOT / "demo_model/avatars.safetensors").read_bytes()
     yield server
     server.stop()
+
+
+OWNED = {  # repository -> what tiny_stylegan2 makes of it; each holds one model.safetensors
+    "user/plain": {},
+    "user/classes": {"label_dim": 3},
+    "user/grey": {"num_channels": 1},
+    # A gallery of it takes longer than engine.LIVE_SECONDS on most machines.
+    "user/slow": {"resolution": 128, "channels": (64, 64, 48, 48, 32, 32)},
+    "user/secret": {},
+}
+
+
+@pytest.fixture(scope="session")
+def owned(tmp_path_factory):
+    """(the page of somebody who duplicated the Space with models of their own, the Hub they are on).
+
+    One model is private, and one entry of SEFA_MODELS is nonsense.
+    """
+    folder = tmp_path_factory.mktemp("owned")
+    repos = {}
+    for i, (repo, sizes) in enumerate(OWNED.items()):
+        content = tiny_stylegan2(folder / "model.safetensors", seed=i, **sizes).read_bytes()
+        repos[repo] = {"files": {"model.safetensors": content}, "private": "secret" in repo}
+    with FakeHub(repos) as hub:
+        server = Server(
+            HF_ENDPOINT=hub.url,
+            HF_HUB_CACHE=str(folder / "cache"),
+            HF_TOKEN_PATH=str(folder / "no-token"),
+            HF_TOKEN="",
+            HF_HUB_OFFLINE="",
+            NO_PROXY="127.0.0.1",
+            SEFA_DEVICE="cpu",
+            SEFA_MODELS=",".join(["nonsense", *(f"{repo}/model.safetensors" for repo in OWNED)]),
+        )
+        yield server, hub
+        server.stop()

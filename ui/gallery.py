@@ -97,10 +97,10 @@ CSS = """
 .link input { flex: 1; width: 60px; color: var(--body-text-color-subdued); }
 @media (max-width: 640px) {
   .frames { max-width: min(100%, 40vh); }
-  .bar { max-width: 100%; flex-wrap: nowrap; gap: 4px; }
-  .bar button { padding: 4px 6px; font-size: 13px; }
+  .bar { max-width: none; margin: 10px -12px 0; gap: 4px; }
+  .bar button { padding: 4px 5px; font-size: 13px; }
   .link { flex: none; }
-  .link input { display: none; }                 /* the button copies it; there is no room for both */
+  .link input { position: absolute; opacity: 0; pointer-events: none; }  /* no room; for copying */
   .link button { border-left: 1px solid var(--border-color-primary); border-radius: 8px; }
 }
 """
@@ -148,13 +148,14 @@ function paint(frame) {
   frames.dataset.sequence = frame.sequence;   // says what is shown, for scripts that watch
   frames.dataset.query = frame.query;
   const url = new URL(window.location.href);
-  const others = [...url.searchParams].filter(([key]) => key.startsWith('__'));  // theme, sign
+  const others = [...url.searchParams].filter(([key]) => key.startsWith('__'));
+  url.search = frame.query;
+  link.value = url.href;                      // without a theme, or the Hub's token in __sign
   url.search = [...others.map(([k, v]) => `${k}=${encodeURIComponent(v)}`), frame.query].join('&');
-  link.value = url.href;
   if (frame.sequence > 0) {                    // browsers refuse too many of these in a row
     clearTimeout(address);
     address = setTimeout(() => {
-      try { window.history.replaceState(null, '', link.value); } catch {}
+      try { window.history.replaceState(null, '', url); } catch {}
     }, 300);
   }
 }
@@ -171,7 +172,7 @@ element.querySelectorAll('.views button').forEach(button => button.addEventListe
 
 copy.addEventListener('click', async () => {
   try { await navigator.clipboard.writeText(link.value); }
-  catch { link.select(); document.execCommand('copy'); }       // inside an iframe without permission
+  catch { link.select(); document.execCommand('copy'); }  // in an iframe without permission
   copy.textContent = 'Copied';
   setTimeout(() => { copy.textContent = 'Copy link'; }, 1500);
 });

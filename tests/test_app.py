@@ -1,0 +1,706 @@
+"""The page's functions and its two public endpoints, as a visitor and as a stranger call them.
+
+The shipped model may change size: resolution and num_ws are read from it, never written here.
+"""
+
+import json
+import math
+import re
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+from gradio.utils import get_function_description
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import app
+import checkpoints
+import sefa
+from app import CONTROLS
+from sefa.editing import MAX_ALPHA, MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS, Edit, Recipe, fit
+from sefa.errors import UserError
+from sefa.rendering import render
+from tests.conftest import ROOT
+from tests.helpers import is_one_sentence, tiny_stylegan2
+from tests.hub import FakeHub
+from tests.pages import decode
+from ui import engine
+
+BAD_NAMES = [
+    "demo_model/avatars.safetensors",
+    "/etc/passwd",
+    "../x",
+    "someone/else",
+    "someone/else/model.pkl@main",
+    "https://huggingface.co/someone/else/resolve/main/model.pkl",
+    "file:///etc/passwd",
+    "AVATARS",
+    "",
+    None,
+    7,
+    ["avatars"],
+    {"name": "avatars"},
+]
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    return Client(server.url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def served(server, tmp_path_factory):
+    """The generator that is behind the served page, loaded by the library."""
+    path = tmp_path_factory.mktemp("served") / "avatars.safetensors"
+    path.write_bytes(server.weights)
+    return sefa.load_generator(path)
+
+
+@pytest.fixture(scope="module")
+def avatars():
+    return engine.open_model("avatars")
+
+
+START = Recipe()  # what the page shows at first
+
+
+def request_values(recipe: Recipe = START, **changes) -> list:
+    """What the page sends for a recipe of the embedded model: CONTROLS, then the sliders."""
+    alphas, kept = app.split_edits(recipe, MAX_SEMANTICS)
+    controls = {
+        "model": recipe.model,
+        "layers": recipe.layers,
+        "custom": "",
+        "num_semantics": recipe.num_semantics,
+        "num_samples": recipe.num_samples,
+        "seed": recipe.seed,
+        "psi": recipe.truncation_psi,
+        "cutoff": recipe.truncation_cutoff or 0,
+        "class_index": recipe.class_index,
+        "shown_model": recipe.model,
+        "shown_layers": recipe.layers,
+        "kept": "~".join(change.to_text() for change in kept),
+    }
+    for name, value in changes.items():
+        if name.startswith("slider"):
+            alphas[int(name[6:])] = value
+        else:
+            controls[name] = value
+    return [*(controls[name] for name in CONTROLS), *alphas]
+
+
+def shown(updates) -> dict:
+    """The value of every control and text that a list of updates leaves on the page, by name."""
+    arguments = app.first_values(updates)
+    return {name: argument.get("value") for name, argument in arguments.items()}
+
+
+def notice_of(updates) -> str:
+    update = updates[-1]
+    return update["value"] if update["visible"] else ""
+
+
+# --- recipe <-> controls --------------------------------------------------------------------------
+
+RECIPES = {
+    "default": Recipe(),
+    "sliders": Recipe(edits=(Edit.along("all", 0, 2.5), Edit.along("all", 4, -0.05))),
+    "settings": Recipe(
+        seed=7, num_samples=9, truncation_psi=0.33, truncation_cutoff=1, num_semantics=12
+    ),
+    "other layers": Recipe(layers="0", edits=(Edit.along("0", 1, 3.0), Edit.along("1", 1, 2.0))),
+    "custom layers": Recipe(layers="0,2", edits=(Edit.along("0,2", 0, 1.0),)),
+    "no slider": Recipe(num_semantics=2, edits=(Edit.along("all", 2, 1.0),)),
+    "combination": Recipe(edits=(Edit("all", ((3, 0.6), (7, -0.8)), 1.5),)),
+    "scaled": Recipe(edits=(Edit("all", ((0, 0.5),), 2.0),)),
+    "beyond the slider": Recipe(edits=(Edit.along("all", 1, MAX_ALPHA),)),
+    "psi as far as it goes": Recipe(truncation_psi=MAX_PSI, seed=2**32 - 4),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_what_the_page_shows_reads_back_as_the_recipe(recipe, avatars):
+    updates = app.lay_out(avatars, recipe, [])
+    values = shown(updates)
+    sliders = [values[f"slider {i}"] for i in range(MAX_SEMANTICS)]
+    again = app.read([*(values[name] for name in CONTROLS), *sliders])
+    # The kept edits come first; their sum does not depend on the order.
+    assert sorted(e.to_text() for e in again.edits) == sorted(e.to_text() for e in recipe.edits)
+    assert again.to_query().partition("&edits")[0] == recipe.to_query().partition("&edits")[0]
+    # Every slider reaches its own value: Gradio refuses what lies outside.
+    arguments = app.first_values(updates)
+    for i in range(recipe.num_semantics):
+        slider = arguments[f"slider {i}"]
+        assert slider["visible"] and slider["minimum"] <= slider["value"] <= slider["maximum"]
+    assert not arguments.get(f"slider {recipe.num_semantics}", {}).get("visible")
+    assert bool(values["kept"]) == bool(values["kept_text"])
+
+
+def test_truncating_no_layer_is_shown_as_psi_one(avatars):
+    # The cutoff field's 0 means all layers; psi 1 changes nothing, so the images are the same.
+    values = shown(app.lay_out(avatars, Recipe(truncation_cutoff=0, truncation_psi=0.2), []))
+    assert (values["psi"], values["cutoff"]) == (1.0, 0)
+
+
+def test_edits_of_one_slider_add_up_as_far_as_a_slider_goes():
+    recipe = Recipe(edits=(Edit.along("all", 0, 80.0),) * 2 + (Edit.along("all", 1, 1.5),) * 2)
+    alphas, kept = app.split_edits(recipe, 5)
+    # Together 160, which no slider and no recipe holds: the second stays an edit of its own.
+    assert alphas[:2] == [80.0, 3.0] and [e.alpha for e in kept] == [80.0]
+
+
+@pytest.mark.parametrize(
+    ("num_ws", "expected"),
+    [
+        (1, ["all", "custom"]),
+        (2, ["all", "0-1", "custom"]),
+        (3, ["all", "0-1", "2", "custom"]),
+        (6, ["all", "0-1", "2-5", "custom"]),
+        (7, ["all", "0-1", "2-5", "6", "custom"]),
+        (18, ["all", "0-1", "2-5", "6-17", "custom"]),
+    ],
+)
+def test_layer_groups_are_the_official_ones_that_the_model_has(num_ws, expected):
+    assert [value for _, value in app.layer_choices(num_ws)] == expected
+
+
+HOSTILE_VALUES = [
+    *({"shown_model": name} for name in (None, 7)),
+    {"shown_layers": {"a": 1}},
+    {"shown_layers": "99"},
+    {"num_samples": 10**9},
+    {"num_samples": 0},
+    {"num_samples": None},
+    {"seed": math.nan},
+    {"seed": -1},
+    {"seed": "x"},
+    {"seed": [1]},
+    {"psi": math.inf},
+    {"psi": {}},
+    {"cutoff": 10**9},
+    {"cutoff": "q"},
+    {"class_index": -1},
+    {"num_semantics": 0},
+    {"slider0": math.nan},
+    {"slider3": "1e9"},
+    {"slider19": None},
+]
+
+
+@pytest.mark.parametrize("changes", HOSTILE_VALUES, ids=str)
+def test_a_value_out_of_range_is_one_sentence(changes):
+    with pytest.raises(gr.Error) as raised:
+        app.settle(*request_values(**changes), 1, False)
+    assert is_one_sentence(raised.value.message), raised.value.message
+
+
+@pytest.mark.parametrize("sequence", [None, "x", math.nan, math.inf, [1], {}, -1, 2**64])
+@pytest.mark.parametrize("event", [app.follow, app.settle])
+def test_a_sequence_that_is_no_number_is_one_sentence(event, sequence):
+    with pytest.raises(gr.Error) as raised:
+        event(*request_values(), sequence, False)
+    assert is_one_sentence(raised.value.message)
+
+
+@pytest.mark.parametrize(
+    "kept", [["x"], "\0~~:::", "x" * 200_000, "99:1:3", {"a": 1}, 5, "~" * 999]
+)
+def test_garbage_among_the_kept_edits_is_ignored(kept):
+    assert app.read(request_values(kept=kept)) == Recipe()
+
+
+@pytest.mark.parametrize("kept", ["all:9999:3", "63:0:1", "all:1*0.5+60000*0.5:1"])
+def test_a_kept_edit_that_the_model_cannot_do_is_one_sentence(kept):
+    with pytest.raises(gr.Error) as raised:
+        app.settle(*request_values(kept=kept), 1, False)
+    assert is_one_sentence(raised.value.message)
+
+
+# --- links ----------------------------------------------------------------------------------------
+
+
+def open_link(**query):
+    return app.open_link(SimpleNamespace(query_params=query))
+
+
+def test_no_query_leaves_the_page_as_it_is():
+    assert open_link() == gr.skip()
+    assert open_link(__theme="dark", __sign="x") == gr.skip()
+
+
+def test_a_link_shows_what_it_says():
+    values = shown(open_link(v="1", seed="5", n="2", psi="0.5", edits="all:0:2.5~0:1:-3", k="3"))
+    assert (values["seed"], values["num_samples"], values["psi"]) == (5, 2, 0.5)
+    assert values["slider 0"] == 2.5 and values["kept"] == "0:1:-3"
+    assert values["kept_text"] == "Also applied: 001 of layers 0 at -3"
+
+
+@pytest.mark.parametrize("name", [n for n in BAD_NAMES if isinstance(n, str)])
+def test_a_link_to_an_unknown_model_shows_the_embedded_one_and_says_so(name):
+    updates = open_link(model=name, seed="3", edits="all:0:2")
+    values = shown(updates)
+    assert (values["model"], values["seed"], values["slider 0"]) == ("avatars", 3, 0.0)
+    assert notice_of(updates)
+
+
+HOSTILE_QUERIES = [
+    {"v": "9" * 5000},
+    {"seed": "NaN", "n": "1e9", "psi": "-1", "k": "0", "cutoff": "x", "class": "-3"},
+    {"edits": "~".join(["all:0:1"] * 5000)},
+    {"edits": "all:0:1e999~\0:::~all:" + "+".join(["1"] * 999) + ":1"},
+    {"edits": "all:9999:3"},
+    {"layers": "<img src=x onerror=alert(1)>"},
+    {"layers": "0-9999999999"},
+    {"model": "<script>alert(1)</script>"},
+    {"model": "x" * 100_000},
+    {"class": "7"},
+    {"seed": "9" * 5000},
+    {"seed": "4294967295", "n": "16"},
+    {"edits": "x" * 100_000},
+]
+
+
+@pytest.mark.parametrize("query", HOSTILE_QUERIES, ids=lambda q: str(q)[:40])
+def test_a_hostile_link_is_a_notice(query):
+    updates = open_link(**{"v": "1", **query})
+    notice = notice_of(updates)
+    assert notice and "<img" not in notice and "<script" not in notice and len(notice) < 60_000
+    assert shown(updates)["model"] == "avatars"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["v", "model", "seed", "n", "psi", "cutoff", "class", "layers", "k"])
+        | st.text(max_size=5),
+        st.text(max_size=20) | st.sampled_from(["avatars", "1", "all", "0-1", "1e3", "-0"]),
+        max_size=6,
+    ),
+    st.text(alphabet="al0123:~*+-.e ", max_size=40),
+)
+def test_any_link_opens_and_can_be_drawn(query, edits):
+    updates = open_link(**query, edits=edits)
+    if updates != gr.skip():
+        values = shown(updates)
+        sliders = [values[f"slider {i}"] for i in range(MAX_SEMANTICS)]
+        recipe = app.read([*(values[name] for name in CONTROLS), *sliders])
+        generator = engine.open_model("avatars").loaded.generator
+        assert fit(recipe, generator.num_ws, generator.w_dim, 0) == (recipe, [])
+
+
+# --- choosing -------------------------------------------------------------------------------------
+
+
+def test_other_layers_bring_their_own_sliders_and_keep_the_edits():
+    recipe = Recipe(edits=(Edit.along("all", 2, 1.5),))
+    before = app.first_values(app.lay_out(engine.open_model("avatars"), recipe, []))
+    updates = app.choose(*request_values(recipe, layers="0-1"))
+    after, values = app.first_values(updates), shown(updates)
+    assert values["shown_layers"] == "0-1" and values["kept"] == "all:2:1.5"
+    assert before["slider 0"]["label"] != after["slider 0"]["label"]
+    # Back again, the kept edit is on its slider.
+    values = shown(app.choose(*request_values(shown_layers="0-1", kept="all:2:1.5")))
+    assert values["slider 2"] == 1.5 and values["kept"] == ""
+
+
+def test_layers_that_the_model_lacks_are_a_notice_and_change_nothing(avatars):
+    updates = app.choose(*request_values(layers="custom", custom="99"))
+    valid = f"layers are 0 to {avatars.loaded.generator.num_ws - 1}."
+    assert f"no layer 99; {valid}" in notice_of(updates)
+    assert shown(updates)["shown_layers"] == "all"
+    for endpoint in (app.factorize, app.edit):
+        with pytest.raises(gr.Error) as raised:
+            endpoint(layers="99")
+        assert raised.value.message.endswith(valid)
+
+
+def test_choosing_custom_waits_for_what_is_typed():
+    updates = app.choose(*request_values(layers="custom", custom=""))
+    assert not notice_of(updates) and shown(updates)["shown_layers"] == "all"
+    values = shown(app.choose(*request_values(layers="custom", custom=" 1, 0,2 ")))
+    assert values["shown_layers"] == "0-2"
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=str)
+def test_a_model_that_is_not_offered_leaves_the_page_as_it_was(name):
+    updates = app.choose(*request_values(model=name, slider0=2.0))
+    assert "Staying with avatars." in notice_of(updates)
+    assert shown(updates)["shown_model"] == "avatars" and shown(updates)["slider 0"] == 2.0
+
+
+# --- bad names touch nothing ----------------------------------------------------------------------
+
+_watched: list | None = None
+
+
+def _hook(event: str, arguments: tuple) -> None:
+    if _watched is not None and event.startswith(("open", "os.", "socket.", "subprocess.")):
+        _watched.append((event, arguments))
+
+
+sys.addaudithook(_hook)  # cannot be removed: it does nothing while nobody watches
+
+
+@contextmanager
+def nothing_touched():
+    """Holds that no file, socket or process is opened inside."""
+    global _watched
+    _watched = []
+    try:
+        yield
+        assert not _watched
+    finally:
+        _watched = None
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=str)
+def test_a_name_that_is_not_offered_opens_nothing(name):
+    shown_name = name if isinstance(name, str) else str(name)
+    calls = [
+        lambda: app.factorize(name),
+        lambda: app.edit(name),
+        lambda: app.follow(*request_values(shown_model=shown_name), 1, False),
+        lambda: app.settle(*request_values(shown_model=shown_name), 1, False),
+        lambda: app.choose(*request_values(shown_model=shown_name)),
+    ]
+    app.settle(*request_values(), 1, False)  # what is imported late is there now
+    with nothing_touched():
+        for call in calls:
+            with pytest.raises(gr.Error) as raised:
+                call()
+            assert "choose avatars" in raised.value.message
+            assert is_one_sentence(raised.value.message)
+        open_link(model=shown_name)
+
+
+# --- the public endpoints -------------------------------------------------------------------------
+
+
+def test_two_endpoints_are_public(client):
+    api = client.view_api(return_format="dict", print_info=False)
+    assert set(api["named_endpoints"]) == {"/factorize", "/edit"}
+    assert not api["unnamed_endpoints"]
+    names = {d["api_name"]: d["api_visibility"] for d in client.config["dependencies"]}
+    assert [name for name, kind in names.items() if kind != "private"] == ["factorize", "edit"]
+    for name in names.keys() - {"factorize", "edit"}:
+        with pytest.raises(ValueError, match="Cannot find a function"):
+            client.predict(api_name=f"/{name}")
+
+
+@pytest.mark.parametrize(
+    ("function", "types"),
+    [
+        (app.factorize, {"model": "str", "layers": "str", "num_semantics": "int"}),
+        (
+            app.edit,
+            {
+                "model": "str",
+                "layers": "str",
+                "alphas": "None | list[float]",
+                "seed": "int",
+                "num_samples": "int",
+                "truncation_psi": "float",
+            },
+        ),
+    ],
+)
+def test_endpoints_are_typed_and_documented(client, function, types):
+    api = client.view_api(return_format="dict", print_info=False)
+    endpoint = api["named_endpoints"][f"/{function.__name__}"]
+    parameters = {p["parameter_name"]: p["python_type"]["type"] for p in endpoint["parameters"]}
+    assert parameters == types
+    assert all(p["parameter_has_default"] for p in endpoint["parameters"])
+    description, described, returns = get_function_description(function)
+    assert endpoint["description"] == description and returns
+    assert set(described) == set(types) and all(described.values())
+
+
+def test_factorize_is_the_librarys(client, served):
+    for layers in ("all", "0-1"):
+        found = client.predict(layers=layers, num_semantics=7, api_name="/factorize")
+        expected = sefa.factorize(served, layers)
+        assert found["layers"] == expected.layers
+        np.testing.assert_allclose(found["eigenvalues"], expected.eigenvalues[:7], rtol=1e-9)
+        np.testing.assert_allclose(found["vectors"], expected.vectors[:7], atol=1e-9)
+        assert (found["resolution"], found["num_ws"]) == (served.resolution, served.num_ws)
+        assert (found["model"], found["layer_names"]) == ("avatars", served.layer_names)
+        assert found["seconds"] >= 0
+
+
+def test_edit_is_what_the_library_renders(client, served):
+    uris = client.predict(
+        layers="0-1", alphas=[2.5, 0, -4], seed=7, num_samples=3, truncation_psi=0.6,
+        api_name="/edit",
+    )  # fmt: skip
+    w = served.map(served.sample_z([7, 8, 9]), truncation_psi=0.6)
+    directions = sefa.factorize(served, "0-1")
+    w = sefa.edit(w, directions.vectors[0], 2.5, directions.layers)
+    w = sefa.edit(w, directions.vectors[2], -4.0, directions.layers)
+    images = np.stack([decode(uri) for uri in uris])
+    assert np.abs(images.astype(int) - render(served, w)).max() <= 1
+
+
+def test_edit_needs_no_arguments(client):
+    (uri,) = client.predict(api_name="/edit")
+    (same,) = client.predict("avatars", "all", [0.0], 0, 1, 0.7, api_name="/edit")
+    assert uri.startswith("data:image/png;base64,") and decode(uri).ndim == 3
+    assert np.abs(decode(uri).astype(int) - decode(same)).max() <= 1
+
+
+def test_sample_i_is_seed_plus_i(client):
+    together = client.predict(seed=40, num_samples=3, alphas=[2.0], api_name="/edit")
+    for i, uri in enumerate(together):
+        (alone,) = client.predict(seed=40 + i, alphas=[2.0], api_name="/edit")
+        assert np.abs(decode(uri).astype(int) - decode(alone)).max() <= 1
+
+
+WRONG = [
+    *(("edit", {"model": name}) for name in BAD_NAMES),
+    ("factorize", {"model": "/etc/passwd"}),
+    ("factorize", {"layers": "99"}),
+    ("factorize", {"layers": {"0": 1}}),
+    ("factorize", {"layers": ""}),
+    ("factorize", {"num_semantics": 0}),
+    ("factorize", {"num_semantics": 10**9}),
+    ("factorize", {"num_semantics": "five"}),
+    ("edit", {"layers": "7000"}),
+    ("edit", {"layers": "0-"}),
+    ("edit", {"layers": [0, 1]}),
+    ("edit", {"layers": None}),
+    ("edit", {"seed": math.nan}),
+    ("edit", {"seed": -1}),
+    ("edit", {"seed": 2**32}),
+    ("edit", {"seed": 1.5}),
+    ("edit", {"seed": None}),
+    ("edit", {"num_samples": 10**9}),
+    ("edit", {"num_samples": -3}),
+    ("edit", {"num_samples": 0}),
+    ("edit", {"num_samples": True}),
+    ("edit", {"alphas": 3.0}),
+    ("edit", {"alphas": {"0": 1}}),
+    ("edit", {"alphas": "1,2"}),
+    ("edit", {"alphas": [math.nan]}),
+    ("edit", {"alphas": [math.inf]}),
+    ("edit", {"alphas": [1e9]}),
+    ("edit", {"alphas": ["x"]}),
+    ("edit", {"alphas": [[1]]}),
+    ("edit", {"alphas": [0.5] * 10_000}),
+    ("edit", {"truncation_psi": math.nan}),
+    ("edit", {"truncation_psi": -0.1}),
+    ("edit", {"truncation_psi": "x"}),
+]
+
+
+def post(server, path: str, body: dict) -> dict | str:
+    """The answer to a crafted POST; JSON here may hold NaN, as a stranger's may."""
+    request = urllib.request.Request(
+        f"{server.url}/gradio_api/{path}",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        return json.load(urllib.request.urlopen(request, timeout=30))
+    except urllib.error.HTTPError as error:
+        return json.load(error)
+
+
+def log(server) -> str:
+    return "".join(server.output)
+
+
+def call(server, name: str, data: list) -> tuple[str, object]:
+    """(event, data) that end a queued call made without any client library."""
+    event = post(server, f"call/{name}", {"data": data})["event_id"]
+    answer = urllib.request.urlopen(
+        f"{server.url}/gradio_api/call/{name}/{event}", timeout=30
+    ).read()
+    kind, content = answer.decode().strip().split("\n")[-2:]
+    return kind.removeprefix("event: "), json.loads(content.removeprefix("data: "))
+
+
+DEFAULTS = {
+    "factorize": {"model": "avatars", "layers": "all", "num_semantics": 5},
+    "edit": {
+        "model": "avatars",
+        "layers": "all",
+        "alphas": None,
+        "seed": 0,
+        "num_samples": 1,
+        "truncation_psi": 0.7,
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "wrong"), WRONG, ids=lambda v: str(v)[:50])
+def test_a_wrong_input_is_one_sentence(server, name, wrong):
+    kind, content = call(server, name, list((DEFAULTS[name] | wrong).values()))
+    assert kind == "error" and is_one_sentence(content["error"]), content
+    assert len(content["error"]) < 300 and "<" not in content["error"]
+
+
+def test_the_client_shows_the_sentence(client):
+    with pytest.raises(AppError, match="num_samples must be a whole number from 1 to 16"):
+        client.predict(num_samples=10**9, api_name="/edit")
+    with pytest.raises(AppError, match="There is no model '/etc/passwd' here: choose avatars"):
+        client.predict("/etc/passwd", api_name="/factorize")
+
+
+STRANGE = [
+    *HOSTILE_VALUES,
+    *({"shown_model": name} for name in BAD_NAMES),
+    *({"kept": kept} for kept in (["x"], "all:9999:3", "\0", "x" * 100_000)),
+    {"custom": {"a": 1}},
+    {"layers": {"a": 1}},
+    {"slider0": 1e9},
+    {"slider0": {}},
+    {"psi": "x"},
+]
+
+
+def test_private_events_crafted_by_hand_harm_nothing(server):
+    """Gradio refuses some of these itself, with no sentence: whatever comes back, nothing breaks."""
+    for changes in STRANGE:
+        values = request_values(**changes)
+        answer = post(server, "run/follow", {"data": [*values, 1, False]})
+        if "data" in answer:  # the frame of the page without the garbage
+            assert answer["data"][0]["query"] == Recipe().to_query(), changes
+        kind, content = call(server, "choose", values)
+        if kind == "complete":
+            assert content[CONTROLS.index("shown_model")] == "avatars", changes
+    for data in ([], [None] * 34, ["avatars"] * 100, [{"path": "/etc/passwd"}] * 34):
+        assert "error" in post(server, "run/follow", {"data": data})
+    for sequence in (None, "x", math.nan, [1]):
+        data = [*request_values(), sequence, "y"]
+        assert "error" in post(server, "run/follow", {"data": data})
+    # Still there, still right, and nothing outside the list was opened.
+    kind, (uris,) = call(server, "edit", list(DEFAULTS["edit"].values()))
+    assert kind == "complete" and decode(uris[0]).ndim == 3 and server.alive
+    # What Gradio refuses it logs; nothing got through to fail in a file of ours.
+    assert not re.findall(rf"File \"{ROOT}/(?:app\.py|ui/|sefa/|checkpoints\.py).*", log(server))
+
+
+# --- the owner's models ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub with a few repositories, all of them named by SEFA_MODELS."""
+    content = tiny_stylegan2(tmp_path / "model.safetensors").read_bytes()
+    repos = {
+        "user/plain": {"files": {"model.safetensors": content}},
+        "user/broken": {"files": {"model.safetensors": b"not a checkpoint"}},
+        "user/secret": {"files": {"model.safetensors": content}, "private": True},
+        "user/gated": {"files": {"model.safetensors": content}, "gated": True},
+    }
+    with FakeHub(repos) as hub:
+        hub.use(monkeypatch, tmp_path)
+        names = [f"{repo}/model.safetensors" for repo in repos] + ["user/plain/missing.pth"]
+        monkeypatch.setenv("SEFA_MODELS", " ".join(names))
+        monkeypatch.setattr(engine, "_opened", {})
+        yield hub
+
+
+def test_an_owners_model_is_downloaded_once_and_shown(hub):
+    values = shown(app.choose(*request_values(model="user/plain/model.safetensors", slider0=2.0)))
+    assert values["shown_model"] == "user/plain/model.safetensors"
+    assert values["slider 0"] == 0.0  # another model's directions are others
+    assert "16 px" in values["facts"] and "no licence shown" in values["facts"]
+    requests = len(hub.requests)
+    frame = app.settle(*request_values(Recipe(model="user/plain/model.safetensors")), 3, False)
+    assert decode(frame["after"][0]).shape == (16, 16, 3) and frame["sequence"] == 3
+    assert len(hub.requests) == requests
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("user/plain/missing.pth", "has no file missing.pth"),
+        ("user/secret/model.safetensors", "set HF_TOKEN"),
+        ("user/gated/model.safetensors", "is gated: accept its terms"),
+        ("user/broken/model.safetensors", "."),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_a_notice(hub, name, says):
+    updates = app.choose(*request_values(model=name, slider1=1.0))
+    assert says in notice_of(updates) and notice_of(updates).endswith("Staying with avatars.</div>")
+    assert shown(updates)["shown_model"] == "avatars" and shown(updates)["slider 1"] == 1.0
+    updates = open_link(model=name, seed="3")
+    assert says in notice_of(updates) and "Showing avatars instead" in notice_of(updates)
+    with pytest.raises(gr.Error) as raised:
+        app.edit(name)
+    assert is_one_sentence(raised.value.message)
+
+
+def test_without_the_hub_the_page_keeps_its_model(hub):
+    hub.stop()
+    updates = app.choose(*request_values(model="user/plain/model.safetensors"))
+    assert "cannot be reached" in notice_of(updates)
+    assert shown(updates)["shown_model"] == "avatars"
+
+
+def test_a_bad_entry_is_a_notice_on_the_page(monkeypatch):
+    monkeypatch.setenv("SEFA_MODELS", "nonsense /etc/passwd")
+    page = app.build_page()
+    (notice,) = [block for block in page.blocks.values() if block.elem_id == "notice"]
+    assert notice.visible and notice.value.count("SEFA_MODELS: ") == 2
+    (model,) = [block for block in page.blocks.values() if block.elem_id == "model"]
+    assert [value for _, value in model.choices] == ["avatars"]
+
+
+def test_what_is_offered_is_what_resolves(monkeypatch):
+    monkeypatch.setenv("SEFA_MODELS", "user/plain/model.safetensors")
+    for name in checkpoints.available():
+        assert checkpoints.resolve_name(name).name == name
+    with pytest.raises(UserError):
+        checkpoints.resolve_name("user/plain")
+
+
+def test_a_conditional_model_has_a_class_field(tmp_path, monkeypatch):
+    path = tiny_stylegan2(tmp_path / "classes.safetensors", label_dim=3)
+    model = open_local(monkeypatch, "classes", path)
+    arguments = app.first_values(app.lay_out(model, Recipe(model="classes", class_index=2), []))
+    assert arguments["class_index"] == {"value": 2, "visible": True}
+    images = [
+        app.settle(*request_values(Recipe(model="classes", class_index=i)), 1, False)["after"]
+        for i in range(3)
+    ]
+    assert images[0] != images[1] != images[2]
+    with pytest.raises(gr.Error):
+        app.settle(*request_values(Recipe(model="classes", class_index=3)), 1, False)
+    assert not app.first_values(app.lay_out(engine.open_model("avatars"), Recipe(), []))[
+        "class_index"
+    ]["visible"]
+
+
+def test_a_grey_model_is_shown(tmp_path, monkeypatch):
+    open_local(monkeypatch, "grey", tiny_stylegan2(tmp_path / "grey.safetensors", num_channels=1))
+    frame = app.settle(*request_values(Recipe(model="grey")), 1, False)
+    assert decode(frame["after"][0]).shape == (16, 16, 1)
+    assert decode(app.edit("grey", alphas=[1.0])[0]).shape == (16, 16, 1)
+
+
+def open_local(monkeypatch, name: str, path) -> engine.OpenModel:
+    """A file as if it were in the catalogue."""
+    monkeypatch.setitem(checkpoints.CATALOGUE, name, checkpoints.Model(name, filename=str(path)))
+    return engine.open_model(name)
+
+
+def test_samples_up_to_the_limit_are_drawn():
+    frame = app.settle(*request_values(Recipe(num_samples=MAX_SAMPLES)), 1, False)
+    assert len(frame["after"]) == len(frame["before"]) == len(frame["seeds"]) == MAX_SAMPLES
+
+
+def test_a_slow_gallery_is_drawn_when_the_slider_is_let_go(monkeypatch):
+    monkeypatch.setattr(engine, "is_live", lambda model, num_samples: False)
+    values = request_values(slider0=2.0)
+    assert app.follow(*values, 1, True) == gr.skip()
+    # The keyboard and the number beside a slider drag nothing.
+    assert app.follow(*values, 1, False)["after"] == app.settle(*values, 2, False)["after"]

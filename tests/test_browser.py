@@ -1,0 +1,497 @@
+"""The page in a real browser: desktop 1280 x 800 and phone 360 x 740."""
+
+import time
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from gradio_client import Client
+
+from sefa.editing import Edit, Recipe
+from tests.pages import decode
+
+FRAMES = "#gallery .frames"
+JPEG = 3.0  # mean grey levels between a frame (JPEG) and the endpoint's PNG
+SET = """(slider, value) => {            // as a drag does, but from the page's own script
+    const native = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
+    native.call(slider, value);
+    slider.dispatchEvent(new Event('input', {bubbles: true}));
+}"""
+WATCH = f"""() => {{                    // every frame that is ever on the page, in order
+    const frames = document.querySelector('{FRAMES}');
+    window.seen = [];
+    new MutationObserver(() => window.seen.push(frames.dataset.query))
+        .observe(frames, {{attributes: true, attributeFilter: ['data-query']}});
+}}"""
+
+
+class Visitor:
+    """One person's browser on a page, who notes what a visitor should never meet."""
+
+    def __init__(self, context, url: str, query: str = "", hold: str = ""):
+        self.problems: list[str] = []
+        self.held: list = []  # the requests that `hold` keeps from leaving
+        self.page = page = context.new_page()
+        page.set_default_timeout(20_000)
+        host = urlsplit(url).netloc
+
+        def asked(request):
+            address = urlsplit(request.url)
+            if address.scheme not in ("data", "blob") and address.netloc != host:
+                self.problems.append(f"a request to {request.url[:200]}")
+
+        page.on("request", asked)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on(
+            "console",
+            lambda line: self.problems.append(line.text) if line.type == "error" else None,
+        )
+        if hold:
+            self.hold(hold)
+        start = time.monotonic()
+        page.goto(f"{url}/{query}", wait_until="commit")
+        page.wait_for_selector(f"{FRAMES} img.after")
+        self.seconds = time.monotonic() - start
+
+    def settled(self) -> "Visitor":
+        """Waits for the frame that the page asks for once it is there."""
+        self.page.wait_for_function(
+            f"() => Number(document.querySelector('{FRAMES}').dataset.sequence) > 0"
+        )
+        return self
+
+    def hold(self, pattern: str) -> None:
+        """From now on requests like `pattern` wait."""
+        self.holding = True
+        self.page.route(
+            pattern, lambda route: self.held.append(route) if self.holding else route.continue_()
+        )
+
+    def let_go(self) -> None:
+        """Lets the requests leave that wait; there is at least one."""
+        assert self.held
+        self.holding = False
+        for route in self.held:
+            route.continue_()
+
+    def slider(self, i: int):
+        return self.page.locator(f"#semantic-{i} input[type=range]")
+
+    def reveal(self, i: int) -> None:
+        """Scrolls as far as a visitor would: the images at the top cover what is there."""
+        self.slider(i).evaluate("slider => slider.scrollIntoView({block: 'end'})")
+
+    def set(self, i: int, value: float) -> None:
+        self.slider(i).evaluate(SET, value)
+
+    @property
+    def query(self) -> str:
+        return self.page.locator(FRAMES).get_attribute("data-query")
+
+    def wait(self, recipe: Recipe) -> None:
+        """Until the gallery shows `recipe`."""
+        try:
+            self.page.wait_for_function(
+                f"q => document.querySelector('{FRAMES}').dataset.query === q",
+                arg=recipe.to_query(),
+            )
+        except Exception:
+            assert self.query == recipe.to_query()
+            raise
+
+    def sources(self, kind: str = "after") -> list[str]:
+        return self.page.eval_on_selector_all(
+            f"{FRAMES} img.{kind}", "images => images.map(image => image.src)"
+        )
+
+    def pixels(self, kind: str = "after") -> np.ndarray:
+        return np.stack([decode(uri) for uri in self.sources(kind)]).astype(float)
+
+    def text(self, selector: str) -> str:
+        element = self.page.locator(selector)
+        return element.inner_text() if element.count() and element.is_visible() else ""
+
+    def overflow(self) -> int:
+        """Pixels by which the page is wider than the window."""
+        return self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+    def on_top(self, selector: str) -> list[bool]:
+        """Of the elements whose middle is where the images are: whether it shows through them."""
+        return self.page.evaluate(
+            """selector => {
+                const stage = document.querySelector('#stage');
+                const middle = element => {
+                    const box = element.getBoundingClientRect();
+                    return [box.x + box.width / 2, box.y + box.height / 2];
+                };
+                const {right, bottom} = stage.getBoundingClientRect();
+                const covered = (x, y) => x < right && y > 0 && y < bottom;
+                return [...document.querySelectorAll(selector)].map(middle)
+                    .filter(([x, y]) => covered(x, y))
+                    .map(([x, y]) => !stage.contains(document.elementFromPoint(x, y)));
+            }""",
+            selector,
+        )
+
+    def drag(self, i: int, to: float, leave: bool = False) -> float:
+        """Drags slider `i` with the mouse to the fraction `to`; returns the value it has then."""
+        self.reveal(i)
+        box = self.slider(i).bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        mouse = self.page.mouse
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(box["x"] + to * box["width"], y, steps=8)
+        if leave:
+            mouse.move(box["x"] + to * box["width"], y - 300, steps=2)
+        mouse.up()
+        return float(self.slider(i).input_value())
+
+
+@pytest.fixture(scope="module")
+def contexts(browser):
+    """[desktop, phone]: shared, so that Gradio's own scripts come from the browser's cache."""
+    desktop = browser.new_context(viewport={"width": 1280, "height": 800})
+    phone = browser.new_context(
+        viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True
+    )
+    for context in (desktop, phone):
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+    yield [desktop, phone]
+    for context in (desktop, phone):
+        context.close()
+
+
+@pytest.fixture
+def visit(contexts):
+    """Opens pages; whatever the test does on them, none may show an error or leave the server."""
+    visitors = []
+
+    def visit(url, *arguments, phone=False, **keywords):
+        visitors.append(Visitor(contexts[phone], url, *arguments, **keywords))
+        return visitors[-1]
+
+    yield visit
+    for visitor in visitors:
+        visitor.page.close()
+    assert [visitor.problems for visitor in visitors] == [[]] * len(visitors)
+
+
+@pytest.fixture(scope="module")
+def endpoint(server):
+    return Client(server.url, verbose=False)
+
+
+def rendered(endpoint, seed: int, alphas: list[float], num_samples: int = 4) -> np.ndarray:
+    """What the public endpoint draws: [N, H, W, C]."""
+    uris = endpoint.predict(
+        alphas=alphas, seed=seed, num_samples=num_samples, api_name="/edit", model="avatars"
+    )
+    return np.stack([decode(uri) for uri in uris]).astype(float)
+
+
+def along(index: int, alpha: float, layers: str = "all") -> Edit:
+    return Edit.along(layers, index, alpha)
+
+
+# --- the first look -------------------------------------------------------------------------------
+
+
+def test_the_first_gallery_needs_no_request(visit, server):
+    visitor = visit(server.url, hold="**/gradio_api/*/join*")
+    assert visitor.query == Recipe().to_query() and len(visitor.sources()) == 4
+    visitor.page.wait_for_function(
+        f"() => [...document.querySelectorAll('{FRAMES} img.after')]"
+        ".every(image => image.complete && image.naturalWidth > 0)"
+    )
+    frames = visitor.page.locator(FRAMES).bounding_box()
+    assert frames["y"] >= 0 and frames["y"] + frames["height"] <= 800  # all of it in sight
+    assert visitor.overflow() <= 0
+    served = server.ready - server.started  # shown with pytest -s; no machine is promised
+    print(f"\nserved after {served:.1f} s, first gallery after another {visitor.seconds:.1f} s")
+    visitor.let_go()
+    visitor.settled()
+    assert "Running on local URL" in "".join(server.output)
+
+
+def test_on_a_phone(visit, server):
+    visitor = visit(server.url, phone=True).settled()
+    assert visitor.overflow() <= 0
+    frames = visitor.page.locator(FRAMES).bounding_box()
+    assert frames["y"] + frames["height"] <= 740
+    # The images stay in sight beside the slider that moves them.
+    visitor.reveal(4)
+    frames, slider = (
+        box.bounding_box() for box in (visitor.page.locator(FRAMES), visitor.slider(4))
+    )
+    assert 0 <= frames["y"] and frames["y"] + frames["height"] <= slider["y"] < 740
+    visitor.page.locator("#model").evaluate("model => model.scrollIntoView({block: 'end'})")
+    labels = visitor.on_top("[id^=semantic-] label span")
+    assert labels and not any(labels)  # what scrolls under the images does not shine through
+    alpha = visitor.drag(4, 0.8)
+    assert alpha > 0
+    visitor.wait(Recipe(edits=(along(4, alpha),)))
+    for view in ("Before / after", "Original", "Edited"):
+        visitor.page.get_by_role("button", name=view, exact=True).click()
+        assert visitor.overflow() <= 0, view
+    visitor.page.locator("#num-samples input[type=range]").evaluate(SET, 16)
+    visitor.wait(Recipe(num_samples=16, edits=(along(4, alpha),)))
+    assert visitor.overflow() <= 0
+
+
+# --- editing --------------------------------------------------------------------------------------
+
+
+def test_drag_compare_reset_and_random(visit, server):
+    visitor = visit(server.url).settled()
+    page, originals = visitor.page, visitor.sources()
+    alpha = visitor.drag(0, 0.9)
+    assert alpha > 1
+    visitor.wait(Recipe(edits=(along(0, alpha),)))
+    assert visitor.sources() != originals and visitor.sources("before") == originals
+    page.wait_for_function("q => location.search === '?' + q", arg=visitor.query)
+    assert page.locator("#gallery .link input").input_value() == f"{server.url}/?{visitor.query}"
+
+    def visible() -> list[bool]:
+        return [page.locator(f"{FRAMES} img.{kind}").first.is_visible() for kind in KINDS]
+
+    KINDS = ("before", "after")
+    assert visible() == [False, True]
+    page.get_by_role("button", name="Before / after").click()
+    assert visible() == [True, True]
+    page.get_by_role("button", name="Original").click()
+    assert visible() == [True, False]
+    page.get_by_role("button", name="Edited").click()
+    assert visible() == [False, True]
+
+    page.click("#reset")
+    visitor.wait(Recipe())
+    assert visitor.sources() == originals
+    assert visitor.slider(0).input_value() == "0"
+
+    page.click("#random")
+    page.wait_for_function(
+        f"q => document.querySelector('{FRAMES}').dataset.query !== q", arg=Recipe().to_query()
+    )
+    recipe, notices = Recipe.from_query(visitor.query)
+    assert recipe.seed > 0 and not notices
+    assert page.locator("#seed input").input_value() == str(recipe.seed)
+    assert visitor.sources() != originals
+
+    page.fill("#seed input", "")  # on the way to another seed
+    visitor.wait(Recipe())
+    page.fill("#seed input", "-5")
+    toast = page.locator(".toast-body").inner_text()
+    assert "The seed must be a whole number from 0 to 4294967292, not '-5'." in toast
+    assert visitor.query == Recipe().to_query()
+
+
+def test_layers_kept_edits_and_the_link(visit, server, endpoint):
+    num_ws = endpoint.predict(api_name="/factorize")["num_ws"]
+    visitor = visit(server.url).settled()
+    page = visitor.page
+    visitor.set(1, 4.0)
+    visitor.wait(Recipe(edits=(along(1, 4.0),)))
+
+    def labels() -> list[str]:
+        return [label for label in page.locator("[id^=semantic-] label").all_inner_texts() if label]
+
+    everywhere = labels()
+    page.get_by_text("Coarse 0–1").click()
+    visitor.wait(Recipe(layers="0-1", edits=(along(1, 4.0),)))
+    assert len(everywhere) == len(labels()) == 5
+    assert not set(everywhere) & set(labels())  # other eigenvalues
+    assert visitor.text("#kept") == "Also applied: 001 of layers all at +4"
+    visitor.set(0, -3.0)
+    both = (along(1, 4.0), along(0, -3.0, "0-1"))
+    visitor.wait(Recipe(layers="0-1", edits=both))
+
+    page.get_by_text("Custom", exact=True).click()
+    field = page.locator("#custom-layers input, #custom-layers textarea")
+    field.fill("99")
+    field.press("Enter")
+    page.wait_for_selector("#notice")
+    assert f"no layer 99; layers are 0 to {num_ws - 1}" in visitor.text("#notice")
+    assert visitor.query == Recipe(layers="0-1", edits=both).to_query()
+    field.fill("0-1,3")
+    field.press("Enter")
+    visitor.wait(Recipe(layers="0-1,3", edits=both))
+    assert visitor.text("#notice") == "" and visitor.text("#kept").count(" of layers ") == 2
+
+    page.locator("#num-semantics input[type=range]").evaluate(SET, 8)
+    page.wait_for_selector("#semantic-7")
+    page.locator("#num-semantics input[type=range]").evaluate(SET, 2)
+    page.wait_for_selector("#semantic-2", state="hidden")
+    visitor.set(1, 5.0)
+    recipe = Recipe(layers="0-1,3", num_semantics=2, edits=(*both, along(1, 5.0, "0-1,3")))
+    visitor.wait(recipe)
+
+    page.click("#gallery .copy")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == f"{server.url}/?{recipe.to_query()}"
+    other = visit(server.url, link.removeprefix(f"{server.url}/")).settled()
+    other.wait(recipe)
+    assert np.abs(visitor.pixels() - other.pixels()).mean() < 0.5
+    assert np.abs(visitor.pixels("before") - other.pixels("before")).mean() < 0.5
+    assert other.slider(1).input_value() == "5"
+    assert other.text("#notice") == "" and other.text("#kept") == visitor.text("#kept")
+    other.page.click("#reset")  # takes back the edits without a slider, too
+    other.wait(Recipe(layers="0-1,3", num_semantics=2))
+    assert other.sources() == other.sources("before") and other.text("#kept") == ""
+
+
+@pytest.mark.parametrize(
+    ("phone", "query", "expected", "says"),
+    [
+        (
+            True,
+            "?v=1&model=/etc/passwd&seed=NaN&n=1e9&edits=%00~:::&layers=<img src=x>",
+            Recipe(),
+            "There is no model '/etc/passwd' here",
+        ),
+        # As far as a recipe goes: every control on the page must be able to hold it.
+        (
+            False,
+            "?__sign=token&v=1&psi=2&n=2&k=20&seed=4294967294&edits=all:0:100~all:0:100",
+            Recipe(
+                truncation_psi=2.0,
+                num_samples=2,
+                num_semantics=20,
+                seed=2**32 - 2,
+                edits=(along(0, 100.0),) * 2,
+            ),
+            "",
+        ),
+    ],
+    ids=["hostile", "extreme"],
+)
+def test_a_link_always_shows_a_gallery(visit, server, phone, query, expected, says):
+    visitor = visit(server.url, query, phone=phone).settled()
+    visitor.wait(expected)
+    assert len(visitor.sources()) == expected.num_samples
+    assert says in visitor.text("#notice") and bool(says) == bool(visitor.text("#notice"))
+    assert visitor.page.locator("#notice img").count() == 0
+    # However much there is to say, the sliders can be reached.
+    visitor.reveal(1)
+    assert visitor.on_top("#semantic-1 input[type=range]") == []
+    # The Hub's token for a private page stays in the address, and out of what is passed on.
+    link = visitor.page.locator("#gallery .link input").input_value()
+    assert link == f"{server.url}/?{expected.to_query()}"
+    visitor.page.wait_for_function("q => location.search.endsWith(q)", arg=expected.to_query())
+    assert ("__sign=token" in visitor.page.url) == ("__sign" in query)
+
+
+# --- the last value wins --------------------------------------------------------------------------
+
+
+def test_the_last_of_fifty_values_is_what_stays(visit, server, endpoint):
+    visitor = visit(server.url).settled()
+    slider, originals = visitor.slider(0), visitor.pixels()
+    for last in (6.0, -4.5, 9.95):
+        slider.evaluate(
+            f"""async (slider, last) => {{
+                const set = {SET};
+                for (let i = 0; i < 49; i++) {{
+                    set(slider, Math.round(200 * Math.sin(i)) / 20);
+                    await new Promise(resolve => setTimeout(resolve, 20));
+                }}
+                set(slider, last);
+            }}""",
+            last,
+        )
+        visitor.wait(Recipe(edits=(along(0, last),)))
+        visitor.page.wait_for_timeout(300)  # nothing older may come after it
+        visitor.wait(Recipe(edits=(along(0, last),)))
+        assert np.abs(visitor.pixels() - rendered(endpoint, 0, [last])).mean() < JPEG
+        assert np.abs(visitor.pixels() - originals).mean() > 2 * JPEG
+
+
+def test_a_frame_that_comes_late_is_dropped(visit, server):
+    visitor = visit(server.url).settled()
+    page = visitor.page
+    page.evaluate(WATCH)
+    visitor.hold("**/gradio_api/run/**")
+    visitor.set(0, 2.0)  # asks for a frame, whose answer is held back
+    page.wait_for_function("window.sefa.sequence === 2")
+    page.wait_for_timeout(100)
+    visitor.set(1, 3.0)
+    page.evaluate("document.querySelector('#settle').click()")  # what letting go does
+    last = Recipe(edits=(along(0, 2.0), along(1, 3.0)))
+    visitor.wait(last)
+    visitor.let_go()
+    page.wait_for_timeout(500)
+    visitor.wait(last)
+    assert set(page.evaluate("window.seen")) == {last.to_query()}
+
+
+def test_two_visitors_never_meet(visit, server, endpoint):
+    visitors = [visit(server.url, phone=phone).settled() for phone in (False, True)]
+    seeds, values = (11, 222), ([1.0, -2.0, 5.0], [-1.0, 3.0, -5.0])
+    for visitor, seed in zip(visitors, seeds, strict=True):
+        visitor.page.fill("#seed input", str(seed))
+    for visitor, seed in zip(visitors, seeds, strict=True):
+        visitor.wait(Recipe(seed=seed))
+        visitor.page.evaluate(WATCH)
+    for step in range(3):
+        for slider in range(2):
+            for visitor, mine in zip(visitors, values, strict=True):
+                visitor.set(slider, mine[step] + slider)
+    for visitor, seed, mine in zip(visitors, seeds, values, strict=True):
+        alphas = [mine[-1], mine[-1] + 1]
+        visitor.wait(Recipe(seed=seed, edits=(along(0, alphas[0]), along(1, alphas[1]))))
+        assert np.abs(visitor.pixels() - rendered(endpoint, seed, alphas)).mean() < JPEG
+        shown = [Recipe.from_query(query)[0] for query in visitor.page.evaluate("window.seen")]
+        assert {recipe.seed for recipe in shown} == {seed}
+        for recipe in shown:
+            for change in recipe.edits:
+                assert change.alpha - change.direction[0][0] in mine
+
+
+# --- the owner's models ---------------------------------------------------------------------------
+
+
+def test_the_owners_models(visit, owned):
+    server, _ = owned
+    visitor = visit(server.url)
+    page = visitor.page
+    assert "SEFA_MODELS: 'nonsense' is left out" in visitor.text("#notice")
+    visitor.settled()
+
+    def choose(name: str) -> None:
+        page.click("#model input")
+        page.get_by_role("option", name=name).click()
+
+    def pick(repo: str) -> Recipe:
+        choose(f"{repo}/model.safetensors")
+        recipe = Recipe(model=f"{repo}/model.safetensors")
+        visitor.wait(recipe)
+        assert visitor.text("#notice") == ""
+        return recipe
+
+    assert not page.locator("#class-index").is_visible()
+    pick("user/classes")
+    first = visitor.sources()
+    page.fill("#class-index input", "2")
+    visitor.wait(Recipe(model="user/classes/model.safetensors", class_index=2))
+    assert visitor.sources() != first
+
+    pick("user/grey")
+    assert visitor.pixels().shape == (4, 16, 16, 1)
+    assert not page.locator("#class-index").is_visible()
+
+    # Too slow to follow the mouse, or not: what is drawn at the end is the last value, also when
+    # the slider is let go elsewhere.
+    slow = pick("user/slow")
+    for to in (0.8, 0.3):
+        alpha = visitor.drag(0, to, leave=True)
+        visitor.wait(Recipe(model=slow.model, edits=(along(0, alpha),)))
+    shown = visitor.query
+
+    choose("user/secret/model.safetensors")
+    page.wait_for_selector("#notice")
+    assert "set HF_TOKEN" in visitor.text("#notice") and "Staying with" in visitor.text("#notice")
+    assert visitor.query == shown
+    visitor.set(1, 2.0)  # the page goes on with the model it had
+    visitor.wait(Recipe(model=slow.model, edits=(along(0, alpha), along(1, 2.0))))
+    visitor.page.click("#reset")
+    visitor.wait(slow)
