@@ -16,6 +16,7 @@ import gradio as gr
 import checkpoints
 from sefa.editing import (
     MAX_ALPHA,
+    MAX_EDITS,
     MAX_LAYERS,
     MAX_PSI,
     MAX_QUERY,
@@ -75,6 +76,8 @@ def read(values: Sequence[Any]) -> Recipe:
         alpha = real(value, "A slider", -MAX_ALPHA, MAX_ALPHA)
         if alpha:
             edits.append(Edit.along(layers, index, alpha))
+    if len(edits) > MAX_EDITS:
+        raise UserError(f"At most {MAX_EDITS} edits add up; reset some sliders first.")
     num_samples = integer(c["num_samples"], "The number of samples", 1, MAX_SAMPLES)
     return Recipe(
         model=str(c["shown_model"]),
@@ -396,6 +399,7 @@ CSS = """
 .gradio-container, .gradio-container main, .gradio-container .wrap { overflow: visible !important; }
 @media (max-width: 768px) {
   .gradio-container { padding: 8px !important; }
+  #intro h1 { font-size: 22px; }
   [id^=semantic-] .head input { width: 64px; }
   #notice { max-height: 16vh; }  /* it shares the screen with the images and a slider */
 }
@@ -429,7 +433,7 @@ def build_page() -> gr.Blocks:
                 kept_text = gr.Markdown(elem_id="kept", **initial["kept_text"])
                 with gr.Row():
                     reset = gr.Button("Reset", elem_id="reset", min_width=80)
-                    shuffle = gr.Button("Random samples", elem_id="random", min_width=160)
+                    shuffle = gr.Button("Random", elem_id="random", min_width=80)
                 with gr.Accordion("Model, layers and samples", open=True):
                     c = make_settings(initial)
                     facts = gr.Markdown(elem_id="model-facts", **initial["facts"])
@@ -475,7 +479,8 @@ def build_page() -> gr.Blocks:
             controls,
             everything,
             **private,
-            **one_by_one,
+            concurrency_id="choose",  # a download must not keep others from drawing
+            concurrency_limit=4,
             trigger_mode="always_last",
             show_progress="full",  # a download may take minutes
             show_progress_on=found,
@@ -529,10 +534,10 @@ def make_settings(initial: dict[str, dict]) -> dict[str, gr.components.Component
         )
         c["psi"] = gr.Slider(
             0, MAX_PSI, step=0.05, label="Truncation ψ", min_width=160, buttons=[],
-            info="Less: closer to the average", elem_id="psi", **initial["psi"],
+            elem_id="psi", **initial["psi"],
         )  # fmt: skip
         c["cutoff"] = gr.Number(
-            precision=0, label="Truncated layers", info="0: all", min_width=100,
+            precision=0, label="Truncated layers (0: all)", min_width=100,
             minimum=0,
             elem_id="cutoff", **initial["cutoff"],
         )  # fmt: skip

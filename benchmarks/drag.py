@@ -18,7 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.conftest import CHROMIUM_OPTIONS, free_port
+from tests.serving import CHROMIUM_OPTIONS, free_port
 
 # Moves semantic 0 and resolves to the milliseconds until the new frame is decoded.
 MOVE = """async value => {

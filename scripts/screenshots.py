@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.conftest import CHROMIUM_OPTIONS, Server
+from tests.serving import CHROMIUM_OPTIONS, Server
 
 DOCS = ROOT / "docs"
 SIZES = {"desktop": (1280, 800), "phone": (360, 740), "thumbnail": (1200, 630)}

@@ -246,7 +246,13 @@ def canonical_layers(text: Any) -> str:
         raise UserError("Layers must be a text such as 'all' or '0-1,4'.")
     if text.strip().lower() == "all":
         return "all"
-    return format_layers(parse_layers(text, MAX_LAYERS))
+    try:
+        return format_layers(parse_layers(text, MAX_LAYERS))
+    except UserError:  # which would speak of a model that is not known here
+        raise UserError(
+            f"{text[:40]!r} is not a layer selection: 'all', or indices and ranges such as "
+            f"'0-1,4' up to {MAX_LAYERS - 1}."
+        ) from None
 
 
 def model_name(text: Any) -> str:

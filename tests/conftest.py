@@ -1,13 +1,7 @@
 """What several tests share: a real browser, and the page served as a visitor gets it."""
 
 import os
-import re
 import shutil
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,18 +9,7 @@ from hypothesis import settings
 
 from tests.helpers import tiny_stylegan2
 from tests.hub import FakeHub
-
-ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM_OPTIONS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.serving import CHROMIUM_OPTIONS, ROOT, Server
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
@@ -52,57 +35,6 @@ def browser():
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_OPTIONS)
         yield browser
         browser.close()
-
-
-class Server:
-    """`python app.py` in a process of its own, on a free port."""
-
-    def __init__(self, **environment: str):
-        self.started = time.monotonic()
-        self.output: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "app.py"],
-            cwd=ROOT,
-            env={**os.environ, "GRADIO_SERVER_PORT": str(free_port()), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        ready = threading.Event()
-        threading.Thread(target=self._read, args=[ready], daemon=True).start()
-        if not ready.wait(120) or self.url is None:
-            self.stop()
-            raise RuntimeError("the page was not served:\n" + "".join(self.output))
-
-    url: str | None = None
-
-    def _read(self, ready: threading.Event) -> None:
-        for line in self.process.stdout:
-            self.output.append(line)
-            if match := re.search(r"(http://[\w.:]+)", line):
-                self.url = self.url or match[1]
-                self.ready = time.monotonic()
-                ready.set()
-        ready.set()
-
-    @property
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

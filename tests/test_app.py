@@ -28,10 +28,10 @@ from app import CONTROLS
 from sefa.editing import MAX_ALPHA, MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS, Edit, Recipe, fit
 from sefa.errors import UserError
 from sefa.rendering import render
-from tests.conftest import ROOT
 from tests.helpers import is_one_sentence, tiny_stylegan2
 from tests.hub import FakeHub
 from tests.pages import decode
+from tests.serving import ROOT
 from ui import engine
 
 BAD_NAMES = [

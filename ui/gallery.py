@@ -44,6 +44,7 @@ def gallery(first: dict[str, Any] | None) -> gr.HTML:
         js_on_load=SCRIPT,
         apply_default_css=False,
         elem_id="gallery",
+        first=first and first["query"],  # a page as it opens needs no long address
     )
 
 
@@ -152,7 +153,8 @@ function paint(frame) {
   url.search = frame.query;
   link.value = url.href;                      // without a theme, or the Hub's token in __sign
   url.search = [...others.map(([k, v]) => `${k}=${encodeURIComponent(v)}`), frame.query].join('&');
-  if (frame.sequence > 0) {                    // browsers refuse too many of these in a row
+  const opened = window.location.search === '' && frame.query === props.first;
+  if (frame.sequence > 0 && !opened) {         // browsers refuse too many of these in a row
     clearTimeout(address);
     address = setTimeout(() => {
       try { window.history.replaceState(null, '', url); } catch {}
@@ -190,6 +192,8 @@ for (const type of ['pointerup', 'pointercancel', 'blur']) {
 }
 
 // A link's own edit is drawn by the server: do not flash the default before it.
-if (!new URLSearchParams(window.location.search).has('v')) paint(props.value);
+const initial = props.value;
+if (!new URLSearchParams(window.location.search).has('v')) paint(initial);
+else setTimeout(() => { if (shown < 0) paint(initial); }, 8000);   // ... unless none comes
 watch('value', () => paint(props.value));
 """
