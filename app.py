@@ -32,6 +32,7 @@ from sefa.editing import (
     real,
 )
 from sefa.errors import UserError
+from sefa.export import encode_images
 from sefa.factorization import parse_layers
 from ui import engine
 from ui.gallery import STAMP, frame, gallery
@@ -380,7 +381,7 @@ def edit(
         layers=selection,
         edits=tuple(Edit.along(selection, i, alpha) for i, alpha in enumerate(numbers) if alpha),
     )
-    return [engine.to_data_uri(image, "png") for image in engine.draw(opened, recipe)]
+    return encode_images(engine.draw(opened, recipe), "png")
 
 
 # --- layout ---------------------------------------------------------------------------------------

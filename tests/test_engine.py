@@ -79,7 +79,7 @@ def test_on_zero_gpu_the_embedded_model_stays_on_the_cpu(monkeypatch):
 def test_on_zero_gpu_other_models_are_drawn_on_release(monkeypatch):
     monkeypatch.setattr(engine, "ON_ZERO_GPU", True)
     embedded = engine.open_model("avatars")
-    other = engine.OpenModel("user/repo/file.pth", embedded.path, None, embedded.loaded)
+    other = engine.OpenModel("user/repo/file.pth", embedded.path, None)
     assert not engine.is_live(other, 1)
 
 

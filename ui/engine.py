@@ -4,9 +4,7 @@ Every function takes plain values and keeps nothing about a visitor, so that two
 never meet. The caches hold what is the same for everybody: models, factorisations, originals.
 """
 
-import base64
 import functools
-import io
 import os
 import threading
 import time
@@ -17,16 +15,15 @@ from pathlib import Path
 import numpy as np
 import spaces
 import torch
-from PIL import Image
 from spaces.config import Config
 
 import checkpoints
 from sefa.editing import Recipe
+from sefa.export import encode_images
 from sefa.factorization import Directions
 from sefa.rendering import LoadedModel, ModelCache, default_device, render
 
 EMBEDDED = "avatars"
-JPEG_QUALITY = 92
 LIVE_SECONDS = 0.15  # a gallery that takes longer than this is drawn on release, not while dragging
 GPU_SECONDS = 5  # asked of ZeroGPU for one call; what is asked for is what counts
 ON_ZERO_GPU = Config.zero_gpu
@@ -38,12 +35,16 @@ RENDER_LOCK = threading.Lock()  # one gallery at a time: two would only share th
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model that is on this machine and loaded: what is known of it."""
+    """A model whose file is on this machine: what is known of it. Small enough to be a cache's key."""
 
     name: str
     path: Path
     revision: str | None
-    loaded: LoadedModel
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model in memory, on the CPU; read again when it had to make room for others."""
+        return MODELS.get(self.path, "cpu")
 
 
 _opened: dict[str, tuple[Path, str | None]] = {}  # a model's commit is resolved once
@@ -61,9 +62,10 @@ def open_model(
     if path is None or not path.exists():
         fetched = checkpoints.fetch(model, progress)
         path, revision = fetched.path, fetched.revision
-    loaded = MODELS.get(path, "cpu")
-    _opened[model.name] = path, revision  # only what loads
-    return OpenModel(model.name, path, revision, loaded)
+    opened = OpenModel(model.name, path, revision)
+    opened.loaded.generator  # noqa: B018 - a file that does not load is no open model
+    _opened[model.name] = path, revision
+    return opened
 
 
 @functools.lru_cache(maxsize=64)
@@ -118,7 +120,7 @@ def is_live(model: OpenModel, num_samples: int) -> bool:
 @functools.lru_cache(maxsize=64)
 def originals(model: OpenModel, recipe: Recipe) -> list[str]:
     """The frames of a recipe without edits, kept because every move is compared with them."""
-    return [to_data_uri(image) for image in draw(model, recipe, edited=False)]
+    return encode_images(draw(model, recipe, edited=False))
 
 
 def frames(model: OpenModel, recipe: Recipe) -> tuple[list[str], list[str]]:
@@ -129,15 +131,5 @@ def frames(model: OpenModel, recipe: Recipe) -> tuple[list[str], list[str]]:
 
 
 def edited_frames(model: OpenModel, recipe: Recipe) -> list[str]:
-    return [to_data_uri(image) for image in draw(model, recipe)]
-
-
-def to_data_uri(image: np.ndarray, kind: str = "jpeg") -> str:
-    """An image uint8 [H, W, C], C 1 or 3, as a data URI: jpeg for looking at, png to keep."""
-    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-    buffer = io.BytesIO()
-    if kind == "jpeg":
-        picture.save(buffer, "jpeg", quality=JPEG_QUALITY, subsampling=0)
-    else:
-        picture.save(buffer, kind)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    """Data URIs of every sample with the edits: jpeg, which is quick to make."""
+    return encode_images(draw(model, recipe))
