@@ -228,7 +228,7 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
     ]
 
 
-def open_link(request: gr.Request) -> Any:
+def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
     """The page as the link's query describes it; the default page when there is none."""
     query = {k: v for k, v in dict(request.query_params).items() if not k.startswith("__")}
     if not query:
@@ -237,7 +237,7 @@ def open_link(request: gr.Request) -> Any:
     if query.get("model", recipe.model) != recipe.model:  # no name at all: a notice says so
         recipe = replace(recipe, layers="all", edits=())
     try:
-        model = engine.open_model(recipe.model)
+        model = engine.open_model(recipe.model, show_bytes(progress))
     except UserError as error:
         notices.append(f"{error} Showing {engine.EMBEDDED} instead, without the link's edits.")
         model = engine.open_model(engine.EMBEDDED)
@@ -247,22 +247,25 @@ def open_link(request: gr.Request) -> Any:
     return lay_out(model, recipe, [*notices, *misfits])
 
 
+def choose_event(progress: gr.Progress = gr.Progress(), *values: Any) -> list[Any]:  # noqa: B008
+    """`choose` with progress; Gradio looks for it among the arguments before `*values` only."""
+    return choose(*values, report=show_bytes(progress))
+
+
 @in_one_sentence
-def choose(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any]:
     """The sliders for the model, layers and number of semantics that were picked.
 
     When they cannot be had, the page stays as it is and says why.
     """
     recipe = read(values)
     wish = dict(zip(CONTROLS, values, strict=False))
-    notices: list[str] = []
-    model = engine.open_model(recipe.model)
-    if wish["model"] != recipe.model:
-        try:
-            model = engine.open_model(wish["model"], show_bytes(progress))
-            recipe = replace(recipe, model=model.name, edits=(), class_index=0)
-        except UserError as error:
-            notices.append(f"{error} Staying with {model.name}.")
+    model, notices = first_to_be_had([wish["model"], recipe.model, engine.EMBEDDED], report)
+    if notices:
+        verb = "Staying with" if model.name == recipe.model else "Showing"
+        notices[-1] += f" {verb} {model.name}."
+    if model.name != recipe.model:
+        recipe = replace(recipe, model=model.name, edits=(), class_index=0)
     generator = model.loaded.generator
     wanted = wish["custom"] if wish["layers"] == CUSTOM else wish["layers"]
     if wish["layers"] != CUSTOM or str(wanted or "").strip():
@@ -278,6 +281,20 @@ def choose(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  #
         )
         updates[CONTROLS.index("custom")] = gr.update(visible=True)
     return updates
+
+
+def first_to_be_had(
+    names: Sequence[Any], report: checkpoints.Progress | None
+) -> tuple[engine.OpenModel, list[str]]:
+    """The first of these models that opens, and a sentence for each that was tried and does not."""
+    reasons: list[str] = []
+    for name in names[:-1]:
+        try:
+            return engine.open_model(name, report), reasons
+        except UserError as error:
+            if str(error) not in reasons:
+                reasons.append(str(error))
+    return engine.open_model(names[-1], report), reasons
 
 
 def show_bytes(progress: gr.Progress) -> Callable[[int, int | None], None]:
@@ -451,6 +468,8 @@ def build_page() -> gr.Blocks:
         request = {"inputs": [*controls, sequence, dragging], "outputs": images, "js": STAMP}
         private = {"api_visibility": "private"}
         one_by_one = {"concurrency_id": "gpu", "concurrency_limit": 1}
+        # A download must keep nobody from drawing, nor from opening the page.
+        in_parallel = {"concurrency_id": "open", "concurrency_limit": 16}
         draw = {"fn": settle, **request, **private, **one_by_one, "show_progress": "minimal"}
 
         # Without the queue a frame is one short request; always_last keeps the end of a drag.
@@ -476,21 +495,28 @@ def build_page() -> gr.Blocks:
         )
         gr.on(
             [c["model"].input, c["layers"].input, c["custom"].submit, c["num_semantics"].input],
-            choose,
+            choose_event,
             controls,
             everything,
             **private,
-            concurrency_id="choose",  # a download must not keep others from drawing
-            concurrency_limit=4,
+            **in_parallel,
             trigger_mode="always_last",
             show_progress="full",  # a download may take minutes
             show_progress_on=found,
         ).success(**draw)
         shuffle.click(None, None, c["seed"], js=RANDOM_SEED, **private).then(**draw)
         reset.click(None, None, [*sliders, c["kept"], kept_text], js=RESET, **private).then(**draw)
-        page.load(open_link, None, everything, **private).success(**draw)
+        page.load(
+            open_link,
+            None,
+            everything,
+            **private,
+            **in_parallel,
+            show_progress="full",
+            show_progress_on=found,
+        ).success(**draw)
 
-        gr.api(factorize, api_name="factorize", **one_by_one)
+        gr.api(factorize, api_name="factorize", **in_parallel)
         gr.api(edit, api_name="edit", **one_by_one)
     return page
 

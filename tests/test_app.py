@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.helpers import special_args
 from gradio.utils import get_function_description
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -369,7 +370,6 @@ def test_a_name_that_is_not_offered_opens_nothing(name):
         lambda: app.edit(name),
         lambda: app.follow(*request_values(shown_model=shown_name), 1, False),
         lambda: app.settle(*request_values(shown_model=shown_name), 1, False),
-        lambda: app.choose(*request_values(shown_model=shown_name)),
     ]
     app.settle(*request_values(), 1, False)  # what is imported late is there now
     with nothing_touched():
@@ -379,6 +379,8 @@ def test_a_name_that_is_not_offered_opens_nothing(name):
             assert "choose avatars" in raised.value.message
             assert is_one_sentence(raised.value.message)
         open_link(model=shown_name)
+        # Picking a model is the way out of a page that shows one which is no longer there.
+        assert shown(app.choose(*request_values(shown_model=shown_name)))["model"] == "avatars"
 
 
 # --- the public endpoints -------------------------------------------------------------------------
@@ -637,6 +639,24 @@ def test_a_model_that_cannot_be_had_is_a_notice(hub, name, says):
     with pytest.raises(gr.Error) as raised:
         app.edit(name)
     assert is_one_sentence(raised.value.message)
+
+
+def test_a_download_is_reported_to_the_page(hub):
+    reports = []
+    values = request_values(model="user/plain/model.safetensors")
+    app.choose(*values, report=lambda *report: reports.append(report))
+    size = len(hub.repos["user/plain"]["files"]["model.safetensors"])
+    assert reports[-1] == (size, size)
+    # Gradio looks for a Progress before *args only; where it finds none, nothing is ever shown.
+    assert special_args(app.choose_event)[1] == 0
+    assert special_args(app.open_link)[1] == 1
+
+
+def test_a_page_whose_model_is_gone_shows_another(hub):
+    gone = "user/plain/missing.pth"
+    updates = app.choose(*request_values(model=gone, shown_model=gone, slider0=2.0))
+    assert shown(updates)["shown_model"] == "avatars" and shown(updates)["slider 0"] == 0.0
+    assert notice_of(updates).endswith("Showing avatars.</div>")
 
 
 def test_without_the_hub_the_page_keeps_its_model(hub):
