@@ -502,7 +502,7 @@ def build_page() -> gr.Blocks:
             **in_parallel,
             trigger_mode="always_last",
             show_progress="full",  # a download may take minutes
-            show_progress_on=found,
+            show_progress_on=c["model"],
         ).success(**draw)
         shuffle.click(None, None, c["seed"], js=RANDOM_SEED, **private).then(**draw)
         reset.click(None, None, [*sliders, c["kept"], kept_text], js=RESET, **private).then(**draw)
@@ -513,7 +513,7 @@ def build_page() -> gr.Blocks:
             **private,
             **in_parallel,
             show_progress="full",
-            show_progress_on=found,
+            show_progress_on=c["model"],
         ).success(**draw)
 
         gr.api(factorize, api_name="factorize", **in_parallel)
