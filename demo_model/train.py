@@ -48,7 +48,7 @@ class Config:
     g_channels: dict = field(default_factory=lambda: {4: 128, 8: 96, 16: 64, 32: 48, 64: 24})
     d_channels: dict = field(default_factory=lambda: {4: 128, 8: 96, 16: 64, 32: 32, 64: 16})
     lr: float = 0.0025
-    r1_gamma: float = 4.0
+    r1_gamma: float = 1.5
     r1_interval: int = 16  # discriminator steps between two R1 penalties
     mixing: float = 0.5  # share of images made from two codes
     ema_images: int = 10_000  # half-life of the moving average of the generator
