@@ -381,6 +381,20 @@ def test_a_generator_does_not_share_memory_with_what_it_was_built_from():
 # ------------------------------------------------------------------------------ what is refused
 
 
+def test_codes_of_another_precision_are_taken():
+    # numpy draws float64, and w + alpha * n is float64 where directions are.
+    generator = generators.build(tiny_state_dict(label_dim=3), {"family": "stylegan2"})
+    z = generator.sample_z([0, 1])
+    label = generator.one_hot(2, 2)
+    w = generator.map(z, label)
+    assert torch.equal(generator.map(z.double(), label.double()), w)
+    n = factorize(generator).vectors[0]
+    moved = generator.synthesize(w + 3.0 * n)
+    assert moved.dtype == torch.float32
+    expected = generator.synthesize(sefa.edit(w, n, 3.0, range(generator.num_ws)))
+    assert torch.allclose(moved, expected, atol=1e-5)
+
+
 def test_codes_and_labels_of_the_wrong_shape():
     plain, conditional = build(tiny_state_dict()), build(tiny_state_dict(label_dim=3))
     z = torch.zeros(2, 8)

@@ -99,7 +99,7 @@ CSS = """
 @media (max-width: 640px) {
   .frames { max-width: min(100%, 40vh); }
   .bar { max-width: none; margin: 10px -12px 0; gap: 4px; }
-  .bar button { padding: 4px 5px; font-size: 13px; }
+  .bar button { padding: 4px 5px; font-size: min(13px, 3.4vw); }
   .link { flex: none; }
   .link input { position: absolute; opacity: 0; pointer-events: none; }  /* no room; for copying */
   .link button { border-left: 1px solid var(--border-color-primary); border-radius: 8px; }

@@ -112,6 +112,8 @@ class StyleGAN2(Generator):
         truncation_cutoff: int | None = None,
     ) -> Tensor:
         self.check_codes(z, label)
+        z = z.to(self.w_avg.dtype)  # numpy draws float64
+        label = None if label is None else label.to(z)
         w = self.mapping(z, label).reshape(len(z), -1, self.w_dim)  # [N, 1 or num_ws, w_dim]
         w = w.repeat(1, self.num_ws // w.shape[1], 1)
         cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
@@ -122,6 +124,7 @@ class StyleGAN2(Generator):
 
     def synthesize(self, w: Tensor) -> Tensor:
         self.check_ws(w)
+        w = w.to(self.const.dtype)  # float32 codes plus float64 directions are float64
         x = self.const.expand(len(w), -1, -1, -1)
         image = None
         for i, conv in enumerate(self.convs):
