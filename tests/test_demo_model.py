@@ -387,5 +387,7 @@ def test_the_shipped_weights_load_and_draw_faces_of_many_colours():
         images = loaded.synthesize(loaded.map(z))
     assert images.shape[1:] == (3, loaded.resolution, loaded.resolution)
     assert images.isfinite().all()
-    assert -1.5 < images.min() < -0.5 and 0.3 < images.max() < 1.5
+    # Light and dark, and hardly a number outside what can be shown (edges overshoot a little).
+    assert images.min() < -0.5 and images.max() > 0.3
+    assert (images.abs() > 1).float().mean() < 0.02
     assert images.std(0).mean() > 0.1  # sixteen different images

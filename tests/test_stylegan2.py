@@ -381,6 +381,12 @@ def test_a_generator_does_not_share_memory_with_what_it_was_built_from():
 # ------------------------------------------------------------------------------ what is refused
 
 
+def test_a_file_may_say_how_far_sliders_reach():
+    assert build(tiny_state_dict()).edit_range == 15.0
+    config = {"family": "stylegan2", "edit_range": 5}
+    assert generators.build(tiny_state_dict(), config).edit_range == 5.0
+
+
 def test_codes_of_another_precision_are_taken():
     # numpy draws float64, and w + alpha * n is float64 where directions are.
     generator = generators.build(tiny_state_dict(label_dim=3), {"family": "stylegan2"})

@@ -6,9 +6,9 @@ never meet. The caches hold what is the same for everybody: models, factorisatio
 
 import functools
 import os
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +30,9 @@ ON_ZERO_GPU = Config.zero_gpu
 
 MODELS = ModelCache(max_loaded=4)  # a model may be there twice, on the CPU and on the GPU
 os.register_at_fork(after_in_child=MODELS.renew_lock)  # ZeroGPU forks its workers
-RENDER_LOCK = threading.Lock()  # one gallery at a time: two would only share the same cores
+# One gallery at a time, since two would only share the same cores, and always in the same thread:
+# every thread that calls torch gets a team of its own to wait for.
+RENDERER = ThreadPoolExecutor(1, thread_name_prefix="render")
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,22 @@ synthesize_on_gpu = spaces.GPU(duration=GPU_SECONDS)(synthesize)
 
 def draw(model: OpenModel, recipe: Recipe, edited: bool = True) -> np.ndarray:
     """uint8 [num_samples, H, W, C] of a recipe, with or without its edits."""
-    with RENDER_LOCK:
-        start = time.perf_counter()
-        w = model.loaded.ws(recipe, edited).numpy()
-        if ON_ZERO_GPU and model.name == EMBEDDED:
-            # Quick on the CPU, and a call to the GPU for every move would use up a visitor's quota.
-            images = render(model.loaded.generator, torch.from_numpy(w))
-        else:
-            images = synthesize_on_gpu(str(model.path), w)
-        note_speed(str(model.path), (time.perf_counter() - start) / len(images))
+    if ON_ZERO_GPU and model.name != EMBEDDED:
+        # Whose quota a call uses up is told by the thread that the request runs in.
+        return synthesize_on_gpu(str(model.path), model.loaded.ws(recipe, edited).numpy())
+    return RENDERER.submit(draw_here, model, recipe, edited).result()
+
+
+def draw_here(model: OpenModel, recipe: Recipe, edited: bool) -> np.ndarray:
+    """`draw` in this process, timed; for the rendering thread."""
+    start = time.perf_counter()
+    w = model.loaded.ws(recipe, edited).numpy()
+    if ON_ZERO_GPU:
+        # Quick on the CPU, and a call to the GPU for every move would use up a visitor's quota.
+        images = render(model.loaded.generator, torch.from_numpy(w))
+    else:
+        images = synthesize_on_gpu(str(model.path), w)
+    note_speed(str(model.path), (time.perf_counter() - start) / len(images))
     return images
 
 

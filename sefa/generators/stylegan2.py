@@ -64,6 +64,7 @@ class StyleGAN2(Generator):
             )
         self.register_buffer("w_avg", weights.take("w_avg", self.mapping.out_dim))
 
+        self.edit_range = positive(config, "edit_range", type(self).edit_range)
         clamp = positive(config, "conv_clamp", None)
         channels = weights.shape("synthesis.const", 4)[1]
         self.register_buffer("const", weights.take("synthesis.const", 1, channels, 4, 4))
