@@ -98,7 +98,7 @@ CSS = """
 .link input { flex: 1; width: 60px; color: var(--body-text-color-subdued); }
 @media (max-width: 640px) {
   .frames { max-width: min(100%, 40vh); }
-  .bar { max-width: none; margin: 10px -12px 0; gap: 4px; }
+  .bar { max-width: none; margin: 10px -12px 0; gap: 4px; flex-wrap: nowrap; }
   .bar button { padding: 4px 5px; font-size: min(13px, 3.4vw); }
   .link { flex: none; }
   .link input { position: absolute; opacity: 0; pointer-events: none; }  /* no room; for copying */
