@@ -574,7 +574,7 @@ def test_private_events_crafted_by_hand_harm_nothing(server):
         answer = post(server, "run/follow", {"data": [*values, 1, False]})
         if "data" in answer:  # the frame of the page without the garbage
             assert answer["data"][0]["query"] == Recipe().to_query(), changes
-        kind, content = call(server, "choose", values)
+        kind, content = call(server, "choose_event", values)
         if kind == "complete":
             assert content[CONTROLS.index("shown_model")] == "avatars", changes
     for data in ([], [None] * 34, ["avatars"] * 100, [{"path": "/etc/passwd"}] * 34):
