@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 import checkpoints
 from sefa import Directions, Generator, edit, factorize, format_layers
+from sefa.editing import MAX_SEED
 from sefa.errors import UserError
 from sefa.export import (
     IMAGE_FORMATS,
@@ -33,7 +34,6 @@ from sefa.export import (
 )
 from sefa.rendering import default_device, render
 
-MAX_SEED = 2**32 - 1  # what numpy.random.RandomState takes
 MAX_VIZ_SIZE = 2048
 MAX_DISTANCE = 10_000.0
 # A page holds all its images: beyond about 8000 of 256 px (some 250 MB) browsers give up.

@@ -24,7 +24,7 @@ from sefa.errors import UserError
 from sefa.factorization import format_layers, parse_layers
 
 VERSION = 1
-MAX_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1  # what numpy.random.RandomState takes
 MAX_SAMPLES = 16
 MAX_SEMANTICS = 20
 MAX_ALPHA = 100.0  # far outside every family's natural range (at most 15)
@@ -122,6 +122,10 @@ class Recipe:
 
     def seeds(self) -> list[int]:
         return [self.seed + i for i in range(self.num_samples)]
+
+    def originals(self) -> "Recipe":
+        """The recipe of the unedited samples: the same for all that differ in edits and sliders."""
+        return replace(self, edits=(), layers="all", num_semantics=1)
 
     def to_query(self) -> str:
         """The query string, without "?"; values equal to the default are written too."""

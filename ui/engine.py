@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -134,8 +134,7 @@ def originals(model: OpenModel, recipe: Recipe) -> list[str]:
 
 def frames(model: OpenModel, recipe: Recipe) -> tuple[list[str], list[str]]:
     """(after, before): data URIs of every sample with and without the edits."""
-    # What the page shows sliders for does not change the originals.
-    before = originals(model, replace(recipe, edits=(), layers="all", num_semantics=1))
+    before = originals(model, recipe.originals())
     return (edited_frames(model, recipe) if recipe.edits else before), before
 
 

@@ -7,7 +7,6 @@ the originals ("base") may have changed.
 """
 
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -23,7 +22,7 @@ def frame(
     sequence: int = 0,
 ) -> dict[str, Any]:
     """The JSON of one frame; `pixels` is the size of an image, `sequence` the request's number."""
-    base = replace(recipe, edits=(), layers="all", num_semantics=1).to_query()
+    base = recipe.originals().to_query()
     return {
         "sequence": sequence,
         "query": recipe.to_query(),
