@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 import sefa
 from sefa import CheckpointError, UserError, factorize, formats, generators
 from sefa.formats import genforce_stylegan2
+from sefa.formats.checkpoint import Found
 from sefa.generators.generator import Weights
 from sefa.generators.ops import fir_filter, pixel_norm, upsample2x
 from tests.helpers import genforce_state_dict, is_one_sentence, tiny_state_dict
@@ -361,7 +362,7 @@ def test_sizes_are_read_from_the_shapes(resolution, architecture):
     images = images_of(generator, torch.randn(2, 8))
     assert images.shape == (2, 1, resolution, resolution) and images.dtype == torch.float32
     # and genforce's names lead to the same images
-    renamed = formats.translate(genforce_state_dict(state))
+    renamed = formats.translate(Found(genforce_state_dict(state)))
     twin = generators.build(renamed.state_dict, renamed.config)
     w = torch.randn(1, generator.num_ws, 12)
     assert max_error(twin.synthesize(w), generator.synthesize(w)) < 1e-5

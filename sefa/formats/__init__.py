@@ -5,13 +5,13 @@ gives nested dicts of tensors; a layout (how a training code names its weights; 
 translates the generator's tensors into the canonical names of its family.
 """
 
-from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from sefa.errors import CheckpointError
 from sefa.formats import genforce_stylegan2, native
-from sefa.formats.checkpoint import Checkpoint
+from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.formats.containers import read_container
 from sefa.formats.unwrap import unwrap
 
@@ -24,7 +24,7 @@ def read(path: str | Path) -> Checkpoint:
     Raises `CheckpointError`: one sentence that starts with the file's name.
     """
     with naming(path):
-        return translate(read_container(Path(path)))
+        return translate(replace(unwrap(read_container(Path(path))), path=Path(path)))
 
 
 @contextmanager
@@ -37,13 +37,12 @@ def naming(path: str | Path):
         raise CheckpointError(f"{Path(path).name or path}: {message}") from None
 
 
-def translate(content: Mapping) -> Checkpoint:
-    """Nested dicts of tensors -> a checkpoint in our names; EMA weights win."""
-    tensors = unwrap(content)
+def translate(found: Found) -> Checkpoint:
+    """Weights in their training code's names -> a checkpoint in ours."""
     for layout in LAYOUTS:
-        if layout.recognises(tensors):
-            return layout.translate(tensors, content)
-    examples = ", ".join(list(tensors)[:3]) + (", ..." if len(tensors) > 3 else "")
+        if layout.recognises(found):
+            return layout.translate(found)
+    examples = ", ".join(list(found.tensors)[:3]) + (", ..." if len(found.tensors) > 3 else "")
     known = " and ".join(layout.DESCRIPTION for layout in LAYOUTS)
     raise CheckpointError(
         f"its weights ({examples}) are of a kind that is not read here yet (only {known} are)."

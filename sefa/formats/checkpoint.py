@@ -1,9 +1,29 @@
-"""What reading a file gives."""
+"""What reading a file gives: first what was found, then the same in our names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Found:
+    """A generator's weights as its training code names them: what a layout translates.
+
+    tensors: by name, on the CPU, of any dtype.
+    attributes: of every module, by its dotted path ("" is the generator itself), where the file
+        tells them (NVIDIA's pickles): numbers, texts, None, and lists or dicts of these.
+    beside: the dict in which the generator lay, with what else is in it (rosinality's latent_avg,
+        METADATA of a safetensors file).
+    path: the file, for layouts that have a second file beside it (HuggingFace's config.json).
+    """
+
+    tensors: Mapping[str, Tensor]
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    beside: Mapping = field(default_factory=dict)
+    path: Path | None = None
 
 
 @dataclass(frozen=True)

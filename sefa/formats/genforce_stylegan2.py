@@ -5,13 +5,12 @@ are flipped in height and width before the transposed convolution.
 """
 
 import re
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from sefa.errors import CheckpointError
-from sefa.formats.checkpoint import Checkpoint
+from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.generators.ops import FIR_TAPS
 
 DESCRIPTION = "genforce's StyleGAN2 .pth"
@@ -27,13 +26,14 @@ PARTS = {
 }
 
 
-def recognises(tensors: Mapping[str, Tensor]) -> bool:
-    return "synthesis.early_layer.const" in tensors and "synthesis.layer0.style.weight" in tensors
+def recognises(found: Found) -> bool:
+    names = ("synthesis.early_layer.const", "synthesis.layer0.style.weight")
+    return all(name in found.tensors for name in names)
 
 
-def translate(tensors: Mapping[str, Tensor], content: Mapping) -> Checkpoint:
+def translate(found: Found) -> Checkpoint:
     renamed: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in found.tensors.items():
         if name.endswith(("filter.kernel", "upsample.kernel")):
             check_kernel(name, tensor)
         else:

@@ -8,25 +8,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save_file
-from torch import Tensor
 
 from sefa.errors import CheckpointError
-from sefa.formats.checkpoint import Checkpoint
+from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.formats.containers import METADATA
 
 DESCRIPTION = "this project's .safetensors"
 VERSION = 1
 
 
-def recognises(tensors: Mapping[str, Tensor]) -> bool:
-    return "w_avg" in tensors and "synthesis.const" in tensors
+def recognises(found: Found) -> bool:
+    """By its configuration; without one, by names that no other layout has."""
+    return "sefa" in found.beside.get(METADATA, {}) or {"w_avg", "synthesis.const"} <= set(
+        found.tensors
+    )
 
 
-def translate(tensors: Mapping[str, Tensor], content: Mapping) -> Checkpoint:
+def translate(found: Found) -> Checkpoint:
     """Nothing to rename; the configuration is checked. Without one, the family's defaults."""
-    text = content.get(METADATA, {}).get("sefa")
+    text = found.beside.get(METADATA, {}).get("sefa")
     if text is None:
-        return Checkpoint(tensors, {"family": "stylegan2"})
+        return Checkpoint(found.tensors, {"family": "stylegan2"})
     try:
         config = json.loads(text)
     except (ValueError, RecursionError):
@@ -38,7 +40,7 @@ def translate(tensors: Mapping[str, Tensor], content: Mapping) -> Checkpoint:
             f"its configuration has version {str(config.get('version'))[:20]!r} where {VERSION} "
             "was expected, so it may need a newer release of this program."
         )
-    return Checkpoint(tensors, config)
+    return Checkpoint(found.tensors, config)
 
 
 def write(checkpoint: Checkpoint, path: str | Path, facts: Mapping[str, str] | None = None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from sefa.errors import CheckpointError
+from sefa.formats.checkpoint import Found
 
 # EMA weights first: they are what papers show, whatever else lies beside them.
 EMA_NAMES = ("generator_smooth", "G_ema", "g_ema")
@@ -12,8 +13,8 @@ RAW_NAMES = ("generator", "G", "g", "state_dict", "params_ema")
 MAX_NAME = 200
 
 
-def unwrap(content: Mapping) -> dict[str, Tensor]:
-    """The flat state dict of the generator in `content`, without a "module." prefix.
+def unwrap(content: Mapping) -> Found:
+    """The generator in `content`, its weights without a "module." prefix.
 
     Tried in order: EMA names, the same in "models" (genforce's runner), raw names, the dict itself.
     """
@@ -26,10 +27,10 @@ def unwrap(content: Mapping) -> dict[str, Tensor]:
     ]
     for place, name in candidates:
         if isinstance(place.get(name), Mapping):
-            return tensors_of(place[name])
+            return Found(tensors_of(place[name]), beside=content)
     if "discriminator" in content or "discriminator" in models:
         raise CheckpointError("only a discriminator is in this file, and no generator.")
-    return tensors_of(content)
+    return Found(tensors_of(content), beside=content)
 
 
 def tensors_of(state_dict: Mapping) -> dict[str, Tensor]:

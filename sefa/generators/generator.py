@@ -1,6 +1,7 @@
 """What all families share: the interface that the rest of the project sees, and checked weights."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ class Generator(nn.Module):
     num_ws: number of w indices ("layers").
     layer_names: num_ws names, in the order of the indices.
     num_channels: 1 (grey) or 3 (RGB).
+    class_names: label_dim names in the order of the classes, or None where they are not known.
+    has_truncation: whether `truncation_psi` does anything; has_cutoff: and `truncation_cutoff`.
     edit_range: alpha up to which edits are usually worth looking at; a slider's default range.
     """
 
@@ -32,6 +35,9 @@ class Generator(nn.Module):
     num_ws: int
     layer_names: list[str]
     num_channels: int
+    class_names: Sequence[str] | None = None
+    has_truncation: bool = True
+    has_cutoff: bool = True
     edit_range: float = 5.0
 
     def map(
@@ -52,6 +58,14 @@ class Generator(nn.Module):
     def synthesize(self, w: Tensor) -> Tensor:
         """Images [N, num_channels, resolution, resolution] float32, nominal range [-1, 1]."""
         raise NotImplementedError
+
+    def conditions(self, label: Tensor | None, truncation_psi: float) -> dict[str, Any]:
+        """What `synthesize` needs beside w to make the images that `map` had in mind.
+
+        Keyword arguments: tensors have N rows, everything else holds for all samples. Empty for
+        the families whose images depend on w alone.
+        """
+        return {}
 
     def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:
         """For each index the matrix [rows, w_dim] of the first linear step that meets w there."""
@@ -151,3 +165,13 @@ class Weights:
         if name not in self._rest:
             raise CheckpointError(f"The weight {name} is missing.")
         return self._rest[name]
+
+
+def positive(config: Mapping, name: str, default: float | None) -> float | None:
+    """The number `name` of a configuration, or its default when absent."""
+    value = config.get(name, default)
+    if value is None and default is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise CheckpointError(f"The {name} is {str(value)[:20]!r}, not a positive number.")
+    return float(value)

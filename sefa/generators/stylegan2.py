@@ -22,13 +22,13 @@ Configuration: architecture "skip" or "orig" (read from the shapes when absent),
 import math
 from collections.abc import Mapping, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError
-from sefa.generators.generator import Generator, Weights
-from sefa.generators.ops import fir_filter, pixel_norm, upsample2x
+from sefa.generators.generator import Generator, Weights, positive
+from sefa.generators.mapping import FullyConnected, MappingNetwork, truncate
+from sefa.generators.ops import fir_filter, upsample2x
 
 SQRT2 = math.sqrt(2.0)
 MAX_BLOCKS = 10  # 2048 px; a file that claims more is damaged or hostile
@@ -117,11 +117,7 @@ class StyleGAN2(Generator):
         label = None if label is None else label.to(z)
         w = self.mapping(z, label).reshape(len(z), -1, self.w_dim)  # [N, 1 or num_ws, w_dim]
         w = w.repeat(1, self.num_ws // w.shape[1], 1)
-        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-        if truncation_psi != 1.0 and cutoff > 0:
-            mean = self.w_avg.view(-1, self.w_dim).expand(self.num_ws, -1)[:cutoff]
-            w[:, :cutoff] = mean + truncation_psi * (w[:, :cutoff] - mean)
-        return w
+        return truncate(w, self.w_avg, truncation_psi, truncation_cutoff)
 
     def synthesize(self, w: Tensor) -> Tensor:
         self.check_ws(w)
@@ -145,16 +141,6 @@ class StyleGAN2(Generator):
         return [modules[i].affine.weight for i in layers]
 
 
-def positive(config: Mapping, name: str, default: float | None) -> float | None:
-    """The number `name` of a configuration, or its default when absent."""
-    value = config.get(name, default)
-    if value is None and default is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-        raise CheckpointError(f"The {name} is {str(value)[:20]!r}, not a positive number.")
-    return float(value)
-
-
 def count_blocks(weights: Weights) -> int:
     """Number of resolutions, from the convolutions that are there: 2 * blocks - 1 of them."""
     convs = 0
@@ -168,73 +154,6 @@ def count_blocks(weights: Weights) -> int:
             f"found {convs}."
         )
     return (convs + 1) // 2
-
-
-class MappingNetwork(nn.Module):
-    """z [N, z_dim] and an optional label [N, label_dim] -> w [N, out_dim]."""
-
-    def __init__(self, weights: Weights, lr_multiplier: float):
-        super().__init__()
-        first = weights.shape("mapping.dense0.weight", 2)[1]
-        self.joint = "mapping.label_weight" in weights
-        self.label_dim, embedding = 0, 0
-        if self.joint:
-            self.label_dim, embedding = weights.shape("mapping.label_weight", 2)
-            self.register_buffer(
-                "embed", weights.take("mapping.label_weight", self.label_dim, embedding)
-            )
-        elif "mapping.embed.weight" in weights:
-            embedding, self.label_dim = weights.shape("mapping.embed.weight", 2)
-            self.embed = FullyConnected(weights, "mapping.embed", self.label_dim)
-        self.z_dim = first - embedding
-        if self.z_dim < 1:
-            raise CheckpointError(
-                f"The mapping takes {first} numbers, but the label alone brings {embedding}."
-            )
-        self.dense = nn.ModuleList()
-        while f"mapping.dense{len(self.dense)}.weight" in weights:
-            layer = FullyConnected(
-                weights, f"mapping.dense{len(self.dense)}", first, lr_multiplier, gain=SQRT2
-            )
-            first = layer.weight.shape[0]
-            self.dense.append(layer)
-        self.out_dim = first
-
-    def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
-        if self.label_dim == 0:
-            x = pixel_norm(z)
-        elif self.joint:  # genforce: one norm over both
-            x = pixel_norm(torch.cat([z, label @ self.embed], dim=1))
-        else:  # NVIDIA: a norm each
-            x = torch.cat([pixel_norm(z), pixel_norm(self.embed(label))], dim=1)
-        for layer in self.dense:
-            x = F.leaky_relu(layer(x), 0.2)
-        return x
-
-
-class FullyConnected(nn.Module):
-    """x [N, in] -> gain * lr * (x @ (W / sqrt(in))^T + b), the scales folded into the weights.
-
-    A positive `gain` may be folded in before the leaky ReLU that follows, which is homogeneous.
-    """
-
-    def __init__(
-        self,
-        weights: Weights,
-        name: str,
-        in_dim: int,
-        lr_multiplier: float = 1.0,
-        gain: float = 1.0,
-    ):
-        super().__init__()
-        out_dim = weights.shape(f"{name}.weight", 2)[0]
-        scale = lr_multiplier * gain
-        weight = weights.take(f"{name}.weight", out_dim, in_dim)
-        self.register_buffer("weight", weight * (scale / math.sqrt(in_dim)))
-        self.register_buffer("bias", weights.take(f"{name}.bias", out_dim) * scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
 
 
 class ModulatedConv(nn.Module):

@@ -1,0 +1,101 @@
+"""The mapping network z -> w that the StyleGAN families share, and truncation.
+
+Canonical names of its weights:
+
+    mapping.dense{n}.weight [out, in], .bias [out]      raw, as trained
+    mapping.label_weight [label_dim, z_dim]             labels joined to z, normalised jointly
+    mapping.embed.weight [E, label_dim], .bias [E]      or labels embedded, normalised separately
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sefa.errors import CheckpointError
+from sefa.generators.generator import Weights
+from sefa.generators.ops import pixel_norm
+
+SQRT2 = math.sqrt(2.0)
+
+
+class MappingNetwork(nn.Module):
+    """z [N, z_dim] and an optional label [N, label_dim] -> w [N, out_dim]."""
+
+    def __init__(self, weights: Weights, lr_multiplier: float):
+        super().__init__()
+        first = weights.shape("mapping.dense0.weight", 2)[1]
+        self.joint = "mapping.label_weight" in weights
+        self.label_dim, embedding = 0, 0
+        if self.joint:
+            self.label_dim, embedding = weights.shape("mapping.label_weight", 2)
+            self.register_buffer(
+                "embed", weights.take("mapping.label_weight", self.label_dim, embedding)
+            )
+        elif "mapping.embed.weight" in weights:
+            embedding, self.label_dim = weights.shape("mapping.embed.weight", 2)
+            self.embed = FullyConnected(weights, "mapping.embed", self.label_dim)
+        self.z_dim = first - embedding
+        if self.z_dim < 1:
+            raise CheckpointError(
+                f"The mapping takes {first} numbers, but the label alone brings {embedding}."
+            )
+        self.dense = nn.ModuleList()
+        while f"mapping.dense{len(self.dense)}.weight" in weights:
+            layer = FullyConnected(
+                weights, f"mapping.dense{len(self.dense)}", first, lr_multiplier, gain=SQRT2
+            )
+            first = layer.weight.shape[0]
+            self.dense.append(layer)
+        self.out_dim = first
+
+    def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
+        if self.label_dim == 0:
+            x = pixel_norm(z)
+        elif self.joint:  # genforce: one norm over both
+            x = pixel_norm(torch.cat([z, label @ self.embed], dim=1))
+        else:  # NVIDIA: a norm each
+            x = torch.cat([pixel_norm(z), pixel_norm(self.embed(label))], dim=1)
+        for layer in self.dense:
+            x = F.leaky_relu(layer(x), 0.2)
+        return x
+
+
+class FullyConnected(nn.Module):
+    """x [N, in] -> gain * lr * (x @ (W / sqrt(in))^T + b), the scales folded into the weights.
+
+    A positive `gain` may be folded in before the leaky ReLU that follows, which is homogeneous.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        name: str,
+        in_dim: int,
+        lr_multiplier: float = 1.0,
+        gain: float = 1.0,
+    ):
+        super().__init__()
+        out_dim = weights.shape(f"{name}.weight", 2)[0]
+        scale = lr_multiplier * gain
+        weight = weights.take(f"{name}.weight", out_dim, in_dim)
+        self.register_buffer("weight", weight * (scale / math.sqrt(in_dim)))
+        self.register_buffer("bias", weights.take(f"{name}.bias", out_dim) * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None) -> Tensor:
+    """w [N, num_ws, w_dim] with its first `cutoff` indices (None: all) moved towards the mean.
+
+    w_avg [w_dim] or [num_ws * w_dim]; psi 1 leaves w as it is, 0 gives the mean (Karras et al.,
+    "A Style-Based Generator Architecture", CVPR 2019, appendix B).
+    """
+    num_ws, w_dim = w.shape[1:]
+    cutoff = num_ws if cutoff is None else cutoff
+    if psi == 1.0 or cutoff <= 0:
+        return w
+    mean = w_avg.view(-1, w_dim).expand(num_ws, -1)[:cutoff]
+    return torch.cat([mean + psi * (w[:, :cutoff] - mean), w[:, cutoff:]], dim=1)
