@@ -140,7 +140,12 @@ def test_a_file_may_be_overwritten_once_it_is_loaded(tmp_path):
 
 
 def test_optimizers_and_counters_beside_the_weights_do_no_harm(genforce, files, tmp_path):
-    extra = {"optimizer": {"state": {0: {"step": 3}}, "lr": [1e-3]}, "epoch": 3, "name": "x"}
+    extra = {
+        "optimizer": {"state": {0: {"step": np.float64(3)}}, "lr": [1e-3], "betas": (0, 0.99)},
+        "args": argparse.Namespace(lr=1, name="x"),
+        "epoch": 3,
+        "name": "x",
+    }
     torch.save({**extra, "generator_smooth": genforce}, tmp_path / "model.pth")
     assert torch.equal(images_of(tmp_path / "model.pth"), images_of(files["zip"]))
 
@@ -151,7 +156,7 @@ def test_optimizers_and_counters_beside_the_weights_do_no_harm(genforce, files, 
 WRONG_FILES = {
     "empty": (b"", "empty"),
     "text": (b"hello, world\n", "no checkpoint", "68 65 6c 6c"),
-    "one byte": (b"\x80", "no checkpoint"),
+    "one byte": (b"\x80", "cut short"),
     "html": (b"<!DOCTYPE html><html><body>404</body></html>", "web page"),
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG image"),
     "jpeg": (b"\xff\xd8\xff\xe0" + bytes(100), "JPEG image"),
@@ -161,11 +166,11 @@ WRONG_FILES = {
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 9\n",
         "Git LFS pointer",
     ),
-    "pickle 2": (pickle.dumps({"G_ema": 1}, 2), "pickle"),
-    "pickle 4": (pickle.dumps({"G_ema": 1}, 4), "pickle"),
+    "pickle 2": (pickle.dumps({"G_ema": 1}, 2), "no generator weights", "found: G_ema"),
+    "pickle 4": (pickle.dumps({"G_ema": 1}, 4), "no generator weights", "found: G_ema"),
     "zeros": (bytes(1000), "no checkpoint"),
     "zip head": (b"PK\x03\x04", "zip archive"),
-    "empty zip": (b"PK\x05\x06" + bytes(18), "no checkpoint"),
+    "empty zip": (b"PK\x05\x06" + bytes(18), "zip archive is not a torch checkpoint"),
     "legacy head": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "damaged"),
     "safetensors head": (struct.pack("<Q", 50) + b'{"', "safetensors"),
     "safetensors claim": (struct.pack("<Q", 2**60) + b'{"a":1}', "safetensors"),
@@ -236,7 +241,7 @@ def test_a_storage_shorter_than_it_claims(tmp_path):
         return data.replace(b"K\n", b"M\xff\xff") if name.endswith("data.pkl") else data
 
     path = rezip(tmp_path / "model.pth", tmp_path / "good.pth", change=change)
-    assert_refused(path, "damaged")
+    assert_refused(path, "65535 numbers takes 262140 bytes, and the file has 40")
 
 
 def test_a_storage_that_is_missing(files, tmp_path):
@@ -245,7 +250,7 @@ def test_a_storage_that_is_missing(files, tmp_path):
         with zipfile.ZipFile(tmp_path / "model.pth", "w") as new:
             for name in names:
                 new.writestr(name, old.read(name))
-    assert_refused(tmp_path / "model.pth", "damaged")
+    assert_refused(tmp_path / "model.pth", "lacks the storage 3")
 
 
 # ------------------------------------------------------------------- tensors that are no weights
@@ -290,7 +295,7 @@ def test_dicts_nested_for_ever(tmp_path):
     for _ in range(200):
         nested = {"deeper": nested}
     torch.save(nested, tmp_path / "model.pth")
-    assert_refused(tmp_path / "model.pth", "nested too deeply")
+    assert_refused(tmp_path / "model.pth", "no generator weights", "found: deeper")
 
 
 # ------------------------------------------------------------------------------ code in pickles
@@ -325,9 +330,8 @@ def test_code_in_a_pickle_is_never_run(genforce, tmp_path):
 @pytest.mark.parametrize(
     "value, name",
     [
-        (argparse.Namespace(lr=1), "argparse.Namespace"),
         (torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
-        (np.float64(1), "numpy"),
+        (np.random.RandomState(0), "numpy.random"),
         (Payload, "Payload"),
     ],
 )
@@ -352,8 +356,8 @@ def test_other_objects_are_named(value, name, genforce, tmp_path):
         ({"conv.weight": torch.zeros(1)}, "not read here yet"),
         ({"x\n" * 200: torch.zeros(1)}, "name"),
         ([torch.zeros(1)], "holds a list"),
-        (torch.zeros(1), "holds a Tensor"),
-        (None, "holds a NoneType"),
+        (torch.zeros(1), "holds a tensor"),
+        (None, "holds None"),
     ],
 )
 def test_no_generator_in_the_file(content, reason, tmp_path):

@@ -1,8 +1,10 @@
 """File -> state dict in our names. Nothing in a file is ever executed.
 
-Two steps: a container (how tensors lie in the file: torch's zip and legacy streams, safetensors)
-gives nested dicts of tensors; a layout (how a training code names its weights; one file each)
-translates the generator's tensors into the canonical names of its family.
+    file -> open_container -> nested dicts -> unwrap -> Found -> a layout -> Checkpoint
+
+A container is how tensors lie in the file: torch's zip archives and streams, NVIDIA's and
+TensorFlow's pickles, safetensors. `unwrap` finds the generator in it. A layout is how a training
+code names its weights (one file each): it translates them into the canonical names of a family.
 """
 
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from pathlib import Path
 from sefa.errors import CheckpointError
 from sefa.formats import genforce_stylegan2, native
 from sefa.formats.checkpoint import Checkpoint, Found
-from sefa.formats.containers import read_container
+from sefa.formats.containers import open_container
 from sefa.formats.unwrap import unwrap
 
 LAYOUTS = (native, genforce_stylegan2)
@@ -24,17 +26,24 @@ def read(path: str | Path) -> Checkpoint:
     Raises `CheckpointError`: one sentence that starts with the file's name.
     """
     with naming(path):
-        return translate(replace(unwrap(read_container(Path(path))), path=Path(path)))
+        with open_container(Path(path)) as content:
+            found = unwrap(content)
+        return translate(replace(found, path=Path(path)))
 
 
 @contextmanager
 def naming(path: str | Path):
     """Puts the file's name before the message of a `CheckpointError`, which stays one line."""
+    name = Path(path).name or path
     try:
         yield
     except CheckpointError as error:
         message = "".join(c if c.isprintable() else "?" for c in str(error))
-        raise CheckpointError(f"{Path(path).name or path}: {message}") from None
+        raise CheckpointError(f"{name}: {message}") from None
+    except Exception as error:  # a defect of ours must not take a page down; the cause is kept
+        raise CheckpointError(
+            f"{name}: reading it failed in an unforeseen way, so it is probably damaged."
+        ) from error
 
 
 def translate(found: Found) -> Checkpoint:

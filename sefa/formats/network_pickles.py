@@ -1,0 +1,182 @@
+"""Pickles of whole networks: NVIDIA's from PyTorch, and those of the TensorFlow era before.
+
+Such a file holds objects whose classes came with the training code, in NVIDIA's case as source text
+that its own loader executes. Here they become a `Module` or a `Network`: their weights and
+attributes as plain data. The source text is not even read.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sefa.errors import CheckpointError
+from sefa.formats.arrays import STORAGES, Storage, StoredArray, StoredTensor
+from sefa.formats.pickles import Budget, Inert, Names, load_pickle, shown
+from sefa.formats.source import Piece, Source
+from sefa.formats.torch_files import ordered_dict, plain_names, read_torch_stream
+
+CLASS = "__class__"  # under which a module's attributes tell the name of its class
+MAX_DEPTH = 16  # of modules in modules; NVIDIA's have 4
+MAX_MODULES = 20_000
+TF_VERSION = 4  # of dnnlib's Network: StyleGAN2's; 2 and 3 are StyleGAN's and PGGAN's
+
+
+class Module(Inert):
+    """`torch_utils.persistence._reconstruct_persistent_obj`: a module of NVIDIA's training code."""
+
+    def __init__(self, meta: Mapping[str, Any]):
+        class_name, state = meta["class_name"], meta["state"]
+        if not isinstance(class_name, str) or not isinstance(state, dict):
+            raise TypeError
+        self.class_name, self.state = class_name, state
+
+    def part(self, name: str) -> dict:
+        """`_parameters`, `_buffers` or `_modules`."""
+        value = self.state.get(name, {})
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{name} of its {shown(self.class_name)} is not a dict.")
+        return value
+
+
+class Network(Inert):
+    """`dnnlib.tflib.network.Network`: a network of the TensorFlow era, whose state comes later."""
+
+    def __init__(self):
+        self.state: dict = {}
+
+    def set_state(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise TypeError
+        self.state = state
+
+
+def read_network_pickle(file: Piece) -> Any:
+    """The object in a pickle that is not torch's. Raises `CheckpointError`.
+
+    TensorFlow's tuple (G, D, Gs) comes as a dict of these names.
+    """
+    budget = Budget()
+    tokens = {("torch", name): None for name in STORAGES}
+
+    def load_from_bytes(data: Any) -> Storage:
+        """`torch.storage._load_from_bytes`: a torch stream in the pickle, of one storage."""
+        if isinstance(data, bytes):
+            data = Source.of(data).whole()
+        if not isinstance(data, Piece):
+            raise TypeError
+        storage = read_torch_stream(data, tokens, budget)
+        if not isinstance(storage, Storage):
+            raise CheckpointError("one of its tensors has something else in place of its storage.")
+        return storage
+
+    names: Names = {
+        **plain_names(),
+        ("torch.storage", "_load_from_bytes"): load_from_bytes,
+        ("torch_utils.persistence", "_reconstruct_persistent_obj"): Module,
+        ("dnnlib.util", "EasyDict"): ordered_dict,
+        ("dnnlib", "EasyDict"): ordered_dict,
+        ("dnnlib.tflib.network", "Network"): Network,
+    }
+    content, length = load_pickle(file, names, budget)
+    if length != file.length:
+        raise CheckpointError(f"{file.length - length} bytes follow where its pickle ends.")
+    if isinstance(content, tuple) and len(content) == 3 and isinstance(content[2], Network):
+        return dict(zip(("G", "D", "Gs"), content, strict=True))
+    return content
+
+
+# --- NVIDIA's modules -----------------------------------------------------------------------------
+
+
+def flatten_module(module: Module) -> tuple[dict[str, StoredTensor], dict[str, dict[str, Any]]]:
+    """(tensors by dotted name, as its state_dict() has them; attributes of each module by path)."""
+    tensors: dict[str, StoredTensor] = {}
+    attributes: dict[str, dict[str, Any]] = {}
+    for path, inner in _walk(module, "", 0):
+        attributes[path] = plain_attributes(inner)
+        temporary = inner.state.get("_non_persistent_buffers_set", ())
+        temporary = temporary if isinstance(temporary, (set, frozenset, list, tuple)) else ()
+        for name, value in [*inner.part("_parameters").items(), *inner.part("_buffers").items()]:
+            if isinstance(value, StoredArray):
+                value = value.tensor
+            if isinstance(value, StoredTensor) and name not in temporary:
+                tensors[f"{path}.{name}" if path else str(name)] = value
+        if len(attributes) > MAX_MODULES:
+            raise CheckpointError(f"its generator has more than {MAX_MODULES} modules.")
+    return tensors, attributes
+
+
+def _walk(module: Module, path: str, depth: int) -> Iterator[tuple[str, Module]]:
+    if depth > MAX_DEPTH:
+        raise CheckpointError("its modules are nested too deeply.")
+    yield path, module
+    for name, inner in module.part("_modules").items():
+        if isinstance(inner, Module):
+            yield from _walk(inner, f"{path}.{name}" if path else str(name), depth + 1)
+
+
+def plain_attributes(module: Module) -> dict[str, Any]:
+    """What a module knows besides weights: numbers, texts, None, and short lists of these."""
+    plain = {
+        name: value
+        for name, value in module.state.items()
+        if isinstance(name, str) and is_plain(value)
+    }
+    return {**plain, CLASS: module.class_name}
+
+
+def is_plain(value: Any, depth: int = 2) -> bool:
+    if isinstance(value, (list, tuple)):
+        return depth > 0 and len(value) <= 256 and all(is_plain(v, depth - 1) for v in value)
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+# --- TensorFlow's networks ------------------------------------------------------------------------
+
+
+def flatten_network(network: Network) -> tuple[dict[str, StoredTensor], dict[str, dict[str, Any]]]:
+    """(variables by name, "synthesis/4x4/Const/const"; static_kwargs by component, "" the whole).
+
+    Raises `CheckpointError` for networks of before StyleGAN2.
+    """
+    tensors: dict[str, StoredTensor] = {}
+    attributes: dict[str, dict[str, Any]] = {}
+    version = network.state.get("version")
+    if version != TF_VERSION:
+        raise CheckpointError(
+            f"this is a TensorFlow pickle of version {str(version)[:20]}, of a StyleGAN or PGGAN; "
+            f"only version {TF_VERSION}, StyleGAN2, is read."
+        )
+    parts = [("", network)]
+    components = network.state.get("components", {})
+    if not isinstance(components, dict):
+        raise CheckpointError("the components of its network are not a dict.")
+    parts += [(str(name), part) for name, part in components.items() if isinstance(part, Network)]
+    for path, part in parts:
+        kwargs = part.state.get("static_kwargs", {})
+        kwargs = kwargs if isinstance(kwargs, dict) else {}
+        attributes[path] = {
+            key: value for key, value in kwargs.items() if isinstance(key, str) and is_plain(value)
+        }
+        variables = part.state.get("variables", [])
+        if not isinstance(variables, (list, tuple)):
+            raise CheckpointError("the variables of its network are not a list.")
+        for pair in variables:
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2 or type(pair[0]) is not str:
+                raise CheckpointError("one of the variables of its network is no name and value.")
+            name, value = pair
+            value = value.tensor if isinstance(value, StoredArray) else value
+            if isinstance(value, (StoredTensor, int, float)):
+                tensors[f"{path}/{name}" if path else name] = value
+    return tensors, attributes
+
+
+def as_tensor(value: StoredTensor | Tensor | float) -> Tensor:
+    """The numbers themselves; a plain number, as numpy's scalars became, has shape []."""
+    if isinstance(value, StoredTensor):
+        return value.load()
+    if isinstance(value, Tensor):
+        return value
+    return torch.tensor(float(value))
