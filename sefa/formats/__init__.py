@@ -14,7 +14,7 @@ from pathlib import Path
 from sefa.errors import CheckpointError
 from sefa.formats import genforce_stylegan2, native
 from sefa.formats.checkpoint import Checkpoint, Found
-from sefa.formats.containers import open_container
+from sefa.formats.containers import METADATA, open_container
 from sefa.formats.unwrap import unwrap
 
 LAYOUTS = (native, genforce_stylegan2)
@@ -50,7 +50,9 @@ def translate(found: Found) -> Checkpoint:
     """Weights in their training code's names -> a checkpoint in ours."""
     for layout in LAYOUTS:
         if layout.recognises(found):
-            return layout.translate(found)
+            metadata = found.beside.get(METADATA, {})
+            facts = {key: text for key, text in metadata.items() if key != native.CONFIG}
+            return replace(layout.translate(found), layout=layout.DESCRIPTION, facts=facts)
     examples = ", ".join(list(found.tensors)[:3]) + (", ..." if len(found.tensors) > 3 else "")
     known = " and ".join(layout.DESCRIPTION for layout in LAYOUTS)
     raise CheckpointError(

@@ -31,7 +31,11 @@ class Checkpoint:
     """state_dict: tensors under the canonical names of `config["family"]`, on the CPU.
 
     config: what shapes cannot tell (see the family's file); plain JSON values.
+    layout: whose names the file has, for display.
+    facts: what else a file's metadata says, text to text: carried along, not used.
     """
 
     state_dict: Mapping[str, Tensor]
     config: Mapping
+    layout: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)

@@ -15,18 +15,19 @@ from sefa.formats.containers import METADATA
 
 DESCRIPTION = "this project's .safetensors"
 VERSION = 1
+CONFIG = "sefa"  # the metadata entry
 
 
 def recognises(found: Found) -> bool:
     """By its configuration; without one, by names that no other layout has."""
-    return "sefa" in found.beside.get(METADATA, {}) or {"w_avg", "synthesis.const"} <= set(
+    return CONFIG in found.beside.get(METADATA, {}) or {"w_avg", "synthesis.const"} <= set(
         found.tensors
     )
 
 
 def translate(found: Found) -> Checkpoint:
     """Nothing to rename; the configuration is checked. Without one, the family's defaults."""
-    text = found.beside.get(METADATA, {}).get("sefa")
+    text = found.beside.get(METADATA, {}).get(CONFIG)
     if text is None:
         return Checkpoint(found.tensors, {"family": "stylegan2"})
     try:
@@ -44,8 +45,8 @@ def translate(found: Found) -> Checkpoint:
 
 
 def write(checkpoint: Checkpoint, path: str | Path, facts: Mapping[str, str] | None = None) -> None:
-    """Writes a checkpoint in our layout; `facts` are further metadata entries (text to text)."""
+    """Writes a checkpoint in our layout; `facts` are metadata entries besides the checkpoint's."""
     config = {"version": VERSION, **checkpoint.config}
-    metadata = {"sefa": json.dumps(config), **(facts or {})}
+    metadata = {**checkpoint.facts, **(facts or {}), CONFIG: json.dumps(config)}
     tensors = {name: tensor.contiguous() for name, tensor in checkpoint.state_dict.items()}
     save_file(tensors, path, metadata)

@@ -1,0 +1,37 @@
+"""What the command lines share: one-line errors and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from sefa.errors import UserError
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse, but a bad option raises UserError instead of printing the usage and exiting."""
+
+    def error(self, message: str):
+        if "--gpu_id" in message:
+            message += " (the environment variable SEFA_DEVICE chooses the device)"
+        raise UserError(f"{message} ({self.prog} --help lists the options)")
+
+
+def exit_code(run: Callable[[], None]) -> int:
+    """Runs a command: 0, or 2 after one line on stderr, 130 after Ctrl-C, 141 after a closed pipe."""
+    try:
+        run()
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"sefa: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # stdout went to `head`, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except SystemExit as finished:  # --help
+        return finished.code or 0
+    return 0
