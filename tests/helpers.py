@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -98,3 +99,84 @@ def is_one_sentence(message: str) -> bool:
     inside = re.search(r"[.!?]['\")]* +[A-Z]", message)  # a second sentence begins
     ends = re.search(r"[^.\s:;,]\.$", message)
     return "\n" not in message and inside is None and ends is not None and len(message) < 500
+
+
+def tiny_pggan(
+    resolution: int = 16,
+    z_dim: int = 7,
+    channels: tuple[int, ...] = (10, 8, 6, 5, 4, 4),
+    num_channels: int = 3,
+    lod: float = 0.0,
+) -> dict[str, Tensor]:
+    """Canonical PGGAN weights of unit scale; no two sizes of neighbours are alike."""
+    g = torch.Generator().manual_seed(0)
+    blocks = resolution.bit_length() - 2
+    state = {"synthesis.lod": torch.tensor(lod)}
+    previous = z_dim
+    for i in range(2 * blocks):
+        out, k = channels[i // 2], 3 if i else 4
+        state[f"synthesis.conv{i}.weight"] = torch.randn(out, previous, k, k, generator=g)
+        state[f"synthesis.conv{i}.bias"] = torch.randn(out, generator=g) * 0.3
+        previous = out
+    state.update(tiny_to_rgbs(channels[:blocks], num_channels, g))
+    return state
+
+
+def tiny_stylegan(
+    resolution: int = 16,
+    z_dim: int = 8,
+    w_dim: int = 12,
+    label_dim: int = 0,
+    channels: tuple[int, ...] = (10, 9, 6, 5, 4, 3),
+    num_channels: int = 3,
+    lod: float = 0.0,
+) -> dict[str, Tensor]:
+    """Canonical StyleGAN weights of unit scale; no two sizes of neighbours are alike."""
+    g = torch.Generator().manual_seed(0)
+
+    def randn(*shape: int, scale: float = 1.0) -> Tensor:
+        return torch.randn(shape, generator=g) * scale
+
+    blocks = resolution.bit_length() - 2
+    state = {"synthesis.lod": torch.tensor(lod), "w_avg": randn(w_dim, scale=0.3)}
+    if label_dim:
+        state["mapping.label_weight"] = randn(label_dim, z_dim)
+    for i, (out, width) in enumerate([(11, z_dim * (2 if label_dim else 1)), (w_dim, 11)]):
+        state[f"mapping.dense{i}.weight"] = randn(out, width, scale=100.0)
+        state[f"mapping.dense{i}.bias"] = randn(out, scale=20.0)
+    state["synthesis.const"] = randn(1, channels[0], 4, 4)
+    previous = channels[0]
+    for i in range(2 * blocks):
+        name, out, size = f"synthesis.conv{i}", channels[i // 2], 4 * 2 ** (i // 2)
+        if i:
+            state[f"{name}.weight"] = randn(out, previous, 3, 3)
+        state[f"{name}.bias"] = randn(out, scale=0.3)
+        state[f"{name}.noise_strength"] = randn(out, scale=0.3)
+        state[f"{name}.noise_const"] = randn(size, size)
+        state[f"{name}.affine.weight"] = randn(2 * out, w_dim)
+        state[f"{name}.affine.bias"] = randn(2 * out, scale=0.3)
+        previous = out
+    state.update(tiny_to_rgbs(channels[:blocks], num_channels, g))
+    return state
+
+
+def tiny_to_rgbs(channels: tuple[int, ...], num_channels: int, g: torch.Generator) -> dict:
+    state = {}
+    for k, width in enumerate(channels):
+        name = f"synthesis.to_rgb{k}"
+        state[f"{name}.weight"] = torch.randn(num_channels, width, 1, 1, generator=g) * 0.5
+        state[f"{name}.bias"] = torch.randn(num_channels, generator=g) * 0.3
+    return state
+
+
+def read_case(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A reference case (golden/README.md): its state dict, and its inputs and outputs."""
+    with np.load(path) as file:
+        arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+    weights = {n.removeprefix("weights/"): arrays.pop(n) for n in list(arrays) if "/" in n}
+    return weights, arrays
+
+
+def max_error(found: Tensor, expected: Tensor) -> float:
+    assert found.shape == expected.shape
+    return (found - expected).abs().max().item()

@@ -224,6 +224,7 @@ def test_the_wrong_truncation_misses_the_reference(generator, expected):
         ("orig32", (32, 12, 20, 5, 8, 3, 1)),
         ("orig64", (64, 16, 10, 3, 10, 3, 1)),
         ("skip32_w_per_layer", (32, 9, 14, 4, 8, 1, 4)),
+        ("ada16_embed", (16, 9, 13, 4, 6, 3, 3)),
     ],
 )
 def test_conditional_reference_cases(case, facts, tmp_path):

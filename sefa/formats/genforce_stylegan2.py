@@ -1,7 +1,8 @@
 """StyleGAN2 as genforce names it (genforce/genforce and genforce/sefa `stylegan2_generator.py`).
 
 Differences from our names: the affine's bias is stored without its +1, and the upsampling kernels
-are flipped in height and width before the transposed convolution.
+are flipped in height and width before the transposed convolution. genforce's StyleGAN2-ADA
+(`stylegan2ada_generator.py`) is the same network but for labels, which it embeds.
 """
 
 import re
@@ -50,6 +51,8 @@ def rename(name: str) -> str:
         return "w_avg"
     if name == "synthesis.early_layer.const":
         return "synthesis.const"
+    if name.startswith("mapping.LabelEmbed."):
+        return name.replace("LabelEmbed", "embed")
     match = re.fullmatch(r"synthesis\.(layer|output)(\d+)\.(.+)", name)
     if match and match[3] in PARTS:
         module = "conv" if match[1] == "layer" else "to_rgb"
@@ -58,7 +61,7 @@ def rename(name: str) -> str:
 
 
 def convert(name: str, tensor: Tensor) -> Tensor:
-    if name.endswith("affine.bias"):
+    if name.endswith("affine.bias") and tensor.is_floating_point():
         return tensor.float() + 1.0
     if name.endswith("noise_const") and tensor.ndim == 4 and tensor.shape[:2] == (1, 1):
         return tensor[0, 0]
@@ -72,7 +75,6 @@ def check_kernel(name: str, kernel: Tensor) -> None:
     """The network has one filter, with gain 4; a file with another would give wrong images."""
     taps = torch.tensor(FIR_TAPS)
     expected = 4.0 * torch.outer(taps, taps)
-    if kernel.numel() != 16 or not torch.allclose(
-        kernel.float().reshape(4, 4), expected, atol=1e-4
-    ):
+    fits = kernel.is_floating_point() and kernel.numel() == 16
+    if not fits or not torch.allclose(kernel.float().reshape(4, 4), expected, atol=1e-4):
         raise CheckpointError(f"{name} is not the filter [1, 3, 3, 1] that is read here.")

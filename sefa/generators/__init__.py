@@ -6,9 +6,13 @@ from torch import Tensor
 
 from sefa.errors import CheckpointError
 from sefa.generators.generator import Generator
+from sefa.generators.pggan import PGGAN
+from sefa.generators.stylegan import StyleGAN
 from sefa.generators.stylegan2 import StyleGAN2
 
-FAMILIES: dict[str, type[Generator]] = {StyleGAN2.family: StyleGAN2}
+FAMILIES: dict[str, type[Generator]] = {
+    family.family: family for family in (PGGAN, StyleGAN, StyleGAN2)
+}
 
 
 def build(state_dict: Mapping[str, Tensor], config: Mapping) -> Generator:

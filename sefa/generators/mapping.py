@@ -8,22 +8,59 @@ Canonical names of its weights:
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError
-from sefa.generators.generator import Weights
+from sefa.generators.generator import Generator, Weights, positive
 from sefa.generators.ops import pixel_norm
 
 SQRT2 = math.sqrt(2.0)
 
 
-class MappingNetwork(nn.Module):
-    """z [N, z_dim] and an optional label [N, label_dim] -> w [N, out_dim]."""
+class MappedGenerator(Generator):
+    """A generator that maps z to w by a `MappingNetwork` and truncates towards `w_avg`."""
 
-    def __init__(self, weights: Weights, lr_multiplier: float):
+    def take_mapping(self, weights: Weights, config: Mapping, bias_gain: float = SQRT2) -> None:
+        """Reads the mapping and the mean w; `num_ws` and `w_dim` must be known already.
+
+        The last layer gives one w, or one for every index.
+        """
+        lr_multiplier = positive(config, "lr_multiplier", 0.01)
+        self.mapping = MappingNetwork(weights, lr_multiplier, bias_gain)
+        self.z_dim, self.label_dim = self.mapping.z_dim, self.mapping.label_dim
+        if self.mapping.out_dim not in (self.w_dim, self.num_ws * self.w_dim):
+            raise CheckpointError(
+                f"The mapping gives {self.mapping.out_dim} numbers where w has {self.w_dim}."
+            )
+        self.register_buffer("w_avg", weights.take("w_avg", self.mapping.out_dim))
+
+    def map(
+        self,
+        z: Tensor,
+        label: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        self.check_codes(z, label)
+        z = z.to(self.w_avg.dtype)  # numpy draws float64
+        label = None if label is None else label.to(z)
+        w = self.mapping(z, label).unflatten(1, (-1, self.w_dim))  # [N, 1 or num_ws, w_dim]
+        w = w.repeat(1, self.num_ws // w.shape[1], 1)
+        return truncate(w, self.w_avg, truncation_psi, truncation_cutoff)
+
+
+class MappingNetwork(nn.Module):
+    """z [N, z_dim] and an optional label [N, label_dim] -> w [N, out_dim].
+
+    bias_gain: sqrt 2, as the weights have it (StyleGAN2 multiplies the activations), or 1
+    (StyleGAN multiplies the weights alone).
+    """
+
+    def __init__(self, weights: Weights, lr_multiplier: float, bias_gain: float = SQRT2):
         super().__init__()
         first = weights.shape("mapping.dense0.weight", 2)[1]
         self.joint = "mapping.label_weight" in weights
@@ -44,7 +81,7 @@ class MappingNetwork(nn.Module):
         self.dense = nn.ModuleList()
         while f"mapping.dense{len(self.dense)}.weight" in weights:
             layer = FullyConnected(
-                weights, f"mapping.dense{len(self.dense)}", first, lr_multiplier, gain=SQRT2
+                weights, f"mapping.dense{len(self.dense)}", first, lr_multiplier, SQRT2, bias_gain
             )
             first = layer.weight.shape[0]
             self.dense.append(layer)
@@ -63,9 +100,11 @@ class MappingNetwork(nn.Module):
 
 
 class FullyConnected(nn.Module):
-    """x [N, in] -> gain * lr * (x @ (W / sqrt(in))^T + b), the scales folded into the weights.
+    """x [N, in] -> lr * (gain * x @ (W / sqrt(in))^T + bias_gain * b), all scales folded in.
 
-    A positive `gain` may be folded in before the leaky ReLU that follows, which is homogeneous.
+    `bias_gain` is `gain` unless given: a positive gain of the activations may be folded in before
+    the leaky ReLU that follows, which is homogeneous. `out_dim` is read from the shape unless
+    given.
     """
 
     def __init__(
@@ -75,13 +114,17 @@ class FullyConnected(nn.Module):
         in_dim: int,
         lr_multiplier: float = 1.0,
         gain: float = 1.0,
+        bias_gain: float | None = None,
+        out_dim: int | None = None,
     ):
         super().__init__()
-        out_dim = weights.shape(f"{name}.weight", 2)[0]
-        scale = lr_multiplier * gain
+        out_dim = out_dim or weights.shape(f"{name}.weight", 2)[0]
+        bias_gain = gain if bias_gain is None else bias_gain
         weight = weights.take(f"{name}.weight", out_dim, in_dim)
-        self.register_buffer("weight", weight * (scale / math.sqrt(in_dim)))
-        self.register_buffer("bias", weights.take(f"{name}.bias", out_dim) * scale)
+        self.register_buffer("weight", weight * (lr_multiplier * gain / math.sqrt(in_dim)))
+        self.register_buffer(
+            "bias", weights.take(f"{name}.bias", out_dim) * (lr_multiplier * bias_gain)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
