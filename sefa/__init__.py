@@ -14,7 +14,7 @@ from sefa import formats, generators
 from sefa.editing import Edit, Recipe, edit
 from sefa.errors import CheckpointError, UserError
 from sefa.factorization import Directions, factorize, format_layers, parse_layers
-from sefa.generators.generator import Generator
+from sefa.generators.generator import Disposable, Generator
 
 
 def load_generator(path: str | Path) -> Generator:
@@ -24,8 +24,10 @@ def load_generator(path: str | Path) -> Generator:
     missing, damaged, or of a kind that is not read.
     """
     checkpoint = formats.read(path)  # file -> state_dict in our names, and its configuration
+    config, state_dict = checkpoint.config, Disposable(checkpoint.state_dict)
+    del checkpoint  # so that the weights are freed one by one as the generator takes them
     with formats.naming(path):
-        return generators.build(checkpoint.state_dict, checkpoint.config)
+        return generators.build(state_dict, config)
 
 
 __all__ = [

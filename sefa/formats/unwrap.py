@@ -1,5 +1,6 @@
 """Finding the generator's weights among what training codes put into one file."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,7 +90,23 @@ def tensors_of(state_dict: Mapping) -> dict[str, Tensor]:
             f"no generator weights are in this file (found: {names or 'nothing'})."
         )
     check_total(stored)
-    return {name: as_tensor(value) for name, value in stored.items()}
+    return load_apart(stored)
+
+
+def load_apart(stored: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors, no two of which share memory, or hold on to more than their own."""
+    users = Counter(
+        id(value.storage) for value in stored.values() if isinstance(value, StoredTensor)
+    )
+    tensors = {}
+    for name, value in stored.items():
+        tensor = as_tensor(value)
+        if isinstance(value, StoredTensor):
+            alone = users[id(value.storage)] == 1 and value.numel == value.storage.numel
+        else:
+            alone = not isinstance(value, Tensor)  # a library's tensor may be a mapped file
+        tensors[name] = tensor if alone else tensor.clone()
+    return tensors
 
 
 def check_total(stored: Mapping[str, Any]) -> None:

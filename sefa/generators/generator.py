@@ -114,11 +114,20 @@ class Generator(nn.Module):
             )
 
 
+class Disposable(dict):
+    """A state dict that is given away: its generator empties it, and may change its tensors.
+
+    No two of them share memory, nor does anything else. So a file of weights is never in memory
+    twice.
+    """
+
+
 class Weights:
     """A state dict read key by key, so that every key is used once and every shape is checked."""
 
     def __init__(self, tensors: Mapping[str, Tensor]):
-        self._rest = dict(tensors)
+        self._given_away = isinstance(tensors, Disposable)
+        self._rest = tensors if self._given_away else dict(tensors)
 
     def __contains__(self, name: str) -> bool:
         return name in self._rest
@@ -136,7 +145,7 @@ class Weights:
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor `name` as float32, contiguous, finite, of exactly this shape.
 
-        Always a copy: what was given may be a mapped file, or weights still in training.
+        The caller may change it in place: it is a copy, unless the state dict was given away.
         """
         tensor = self._get(name)
         if tuple(tensor.shape) != shape:
@@ -147,9 +156,17 @@ class Weights:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise CheckpointError(f"{name} holds {kind} values, not floating-point numbers.")
         del self._rest[name]
-        tensor = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-        if not (tensor.abs() < TOO_LARGE).all():  # false for NaN
-            raise CheckpointError(f"{name} holds a NaN, an infinity or an absurdly large number.")
+        tensor = tensor.detach().to(
+            torch.float32,
+            copy=not self._given_away,
+            memory_format=torch.contiguous_format,
+        ).contiguous()  # fmt: skip
+        if tensor.numel():
+            low, high = torch.aminmax(tensor)  # in one pass; both are NaN if any number is
+            if not (low > -TOO_LARGE and high < TOO_LARGE):
+                raise CheckpointError(
+                    f"{name} holds a NaN, an infinity or an absurdly large number."
+                )
         return tensor
 
     def finish(self) -> None:
