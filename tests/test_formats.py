@@ -448,6 +448,12 @@ def test_an_even_number_of_convolutions(genforce, tmp_path):
     refuse_changed(rest, tmp_path, "odd number", "found 2")
 
 
+def test_codes_too_long_to_factorise(tmp_path):
+    # 5000 numbers a code: 100 KB of weights, and directions that would take gigabytes.
+    tiny_stylegan2(tmp_path / "model.safetensors", resolution=8, channels=(1, 1), w_dim=5000)
+    assert_refused(tmp_path / "model.safetensors", "5000", "4096")
+
+
 def test_another_filter(genforce, tmp_path):
     taps = torch.tensor([1.0, 2.0, 2.0, 1.0])
     for kernel in (torch.outer(taps, taps)[None, None] / 9, torch.ones(3), torch.full((4, 4), 0.0)):

@@ -13,6 +13,10 @@ from sefa.generators.stylegan2 import StyleGAN2
 FAMILIES: dict[str, type[Generator]] = {
     family.family: family for family in (PGGAN, StyleGAN, StyleGAN2)
 }
+# What a few numbers in a file may ask for: a layer doubles the image, and directions take the square
+# of w_dim. Published models reach 1024 px and 1024 numbers.
+MAX_RESOLUTION = 2048
+MAX_DIM = 4096
 
 
 def build(state_dict: Mapping[str, Tensor], config: Mapping) -> Generator:
@@ -24,4 +28,11 @@ def build(state_dict: Mapping[str, Tensor], config: Mapping) -> Generator:
     if not isinstance(family, str) or family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise CheckpointError(f"The model family {str(family)[:40]!r} is unknown; known: {known}.")
-    return FAMILIES[family](state_dict, config).eval()
+    generator = FAMILIES[family](state_dict, config).eval()
+    for what, size, most in (
+        ("images of {} px", generator.resolution, MAX_RESOLUTION),
+        ("latent codes of {} numbers", max(generator.z_dim, generator.w_dim), MAX_DIM),
+    ):
+        if size > most:
+            raise CheckpointError(f"It would make {what.format(size)}; at most {most} are made.")
+    return generator
