@@ -5,10 +5,16 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from sefa.errors import CheckpointError
+from sefa.generators.biggan import BigGAN
+from sefa.generators.dcgan import DCGAN
 from sefa.generators.generator import Generator
 from sefa.generators.stylegan2 import StyleGAN2
 
-FAMILIES: dict[str, type[Generator]] = {StyleGAN2.family: StyleGAN2}
+FAMILIES: dict[str, type[Generator]] = {
+    StyleGAN2.family: StyleGAN2,
+    BigGAN.family: BigGAN,
+    DCGAN.family: DCGAN,
+}
 
 
 def build(state_dict: Mapping[str, Tensor], config: Mapping) -> Generator:
