@@ -70,6 +70,7 @@ def translate(found: Found) -> Checkpoint:
             "not read here (HuggingFace's BigGAN-deep is)."
         )
     tensors = fold_spectral_norms(found.tensors)
+    check_halves(tensors.get("embeddings.weight"), tensors.get("generator.gen_z.weight"))
     positions = block_positions(tensors)
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -82,6 +83,17 @@ def translate(found: Found) -> Checkpoint:
     blocks = sum(name.endswith(".conv_0.weight") for name in tensors)
     config = read_config(found.path, blocks)
     return Checkpoint(renamed, {"family": "biggan", **config})
+
+
+def check_halves(embedding: Tensor | None, gen_z: Tensor | None) -> None:
+    """The condition [2 * z_dim] is z and an embedding of the class, as long as z."""
+    if embedding is None or gen_z is None or embedding.ndim != 2 or gen_z.ndim != 2:
+        return  # said later, by name
+    if 2 * embedding.shape[0] != gen_z.shape[1]:
+        raise CheckpointError(
+            f"its classes are embedded in {embedding.shape[0]} numbers where half of the "
+            f"{gen_z.shape[1]} that gen_z takes were expected."
+        )
 
 
 def fold_spectral_norms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -316,10 +316,9 @@ class Attention(nn.Module):
         self.register_buffer("gamma", weights.take(f"{name}.gamma", 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        n, _, height, width = x.shape
         queries = self.theta(x).flatten(2)  # [N, K, H*W]
         keys = F.max_pool2d(self.phi(x), 2).flatten(2)  # [N, K, H*W/4]
         values = F.max_pool2d(self.g(x), 2).flatten(2)  # [N, V, H*W/4]
         attention = torch.bmm(queries.transpose(1, 2), keys).softmax(dim=2)  # [N, H*W, H*W/4]
         attended = torch.bmm(values, attention.transpose(1, 2))  # [N, V, H*W]
-        return x + self.gamma * self.o(attended.reshape(n, -1, height, width))
+        return x + self.gamma * self.o(attended.unflatten(2, x.shape[2:]))
