@@ -53,6 +53,7 @@ class BigGAN(Generator):
     family = "biggan"
     num_channels = 3
     has_cutoff = False
+    edit_range = 5.0  # half of a usual |z|
 
     def __init__(self, state_dict: Mapping[str, Tensor], config: Mapping):
         super().__init__()

@@ -35,6 +35,7 @@ class DCGAN(Generator):
     num_ws = 1
     has_truncation = False
     has_cutoff = False
+    edit_range = 5.0  # half of a usual |z|; digits of MNIST change little beyond
 
     def __init__(self, state_dict: Mapping[str, Tensor], config: Mapping):
         super().__init__()
