@@ -418,6 +418,11 @@ def test_other_weights_are_named(attention16):
     assert_refused(twice, "occurs twice")
     negative = {**weights, "generator.bn.running_vars": -weights["generator.bn.running_vars"]}
     assert_refused(negative, "synthesis.norm.running_var", "negative variance")
+    scale = "synthesis.block0.norm0.scale.weight"
+    state = dict(translate(weights).state_dict)
+    state[scale] = state[scale][:2]
+    with pytest.raises(CheckpointError, match=scale):
+        generators.build(state, {"family": "biggan"})
     zero = {**weights, "generator.gen_z.weight_u": 0 * weights["generator.gen_z.weight_u"]}
     assert_refused(zero, "spectral norm of generator.gen_z.weight")
 

@@ -75,7 +75,7 @@ class BigGAN(Generator):
                 f"synthesis.gen_z.weight has shape [{rows}, {condition_dim}] where 4x4 pixels and "
                 f"more than the {class_dim} numbers of the class were expected."
             )
-        self.gen_z = Linear(weights, "synthesis.gen_z", condition_dim, bias=True)
+        self.gen_z = Linear(weights, "synthesis.gen_z", condition_dim, rows, bias=True)
 
         up = read_upsample(config, count_blocks(weights))
         self.resolution = 4 * 2 ** sum(up)
@@ -187,9 +187,8 @@ def read_upsample(config: Mapping, blocks: int) -> list[bool]:
 class Linear(nn.Module):
     """x [N, in] -> [N, out]."""
 
-    def __init__(self, weights: Weights, name: str, in_dim: int, bias: bool):
+    def __init__(self, weights: Weights, name: str, in_dim: int, out_dim: int, bias: bool):
         super().__init__()
-        out_dim = weights.shape(f"{name}.weight", 2)[0]
         self.register_buffer("weight", weights.take(f"{name}.weight", out_dim, in_dim))
         self.register_buffer("bias", weights.take(f"{name}.bias", out_dim) if bias else None)
 
@@ -231,8 +230,8 @@ class BatchNorm(nn.Module):
             self.register_buffer("weight", weights.take(f"{name}.weight", channels))
             self.register_buffer("bias", weights.take(f"{name}.bias", channels))
         else:
-            self.scale = Linear(weights, f"{name}.scale", condition_dim, bias=False)
-            self.offset = Linear(weights, f"{name}.offset", condition_dim, bias=False)
+            self.scale = Linear(weights, f"{name}.scale", condition_dim, channels, bias=False)
+            self.offset = Linear(weights, f"{name}.offset", condition_dim, channels, bias=False)
 
     def forward(self, x: Tensor, condition: Tensor | None, psi: float) -> Tensor:
         if condition is None:
