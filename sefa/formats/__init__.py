@@ -12,12 +12,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from sefa.errors import CheckpointError
-from sefa.formats import genforce_pggan, genforce_stylegan, genforce_stylegan2, native
+from sefa.formats import (
+    genforce_pggan,
+    genforce_stylegan,
+    genforce_stylegan2,
+    hf_biggan,
+    native,
+    pytorch_dcgan,
+)
 from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.formats.containers import METADATA, open_container
 from sefa.formats.unwrap import unwrap
 
-LAYOUTS = (native, genforce_pggan, genforce_stylegan, genforce_stylegan2)
+LAYOUTS = (  # the last takes any names, as long as the shapes chain
+    native,
+    genforce_pggan,
+    genforce_stylegan,
+    genforce_stylegan2,
+    hf_biggan,
+    pytorch_dcgan,
+)
 
 
 def read(path: str | Path) -> Checkpoint:

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from sefa.errors import CheckpointError
+from sefa.generators.biggan import BigGAN
+from sefa.generators.dcgan import DCGAN
 from sefa.generators.generator import Generator
 from sefa.generators.pggan import PGGAN
 from sefa.generators.stylegan import StyleGAN
 from sefa.generators.stylegan2 import StyleGAN2
 
 FAMILIES: dict[str, type[Generator]] = {
-    family.family: family for family in (PGGAN, StyleGAN, StyleGAN2)
+    family.family: family for family in (PGGAN, StyleGAN, StyleGAN2, BigGAN, DCGAN)
 }
 # What a few numbers in a file may ask for: a layer doubles the image, and directions take the square
 # of w_dim. Published models reach 1024 px and 1024 numbers.
