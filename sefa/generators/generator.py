@@ -1,5 +1,7 @@
 """What all families share: the interface that the rest of the project sees, and checked weights."""
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,6 +92,34 @@ class Generator(nn.Module):
         label = torch.zeros(n, self.label_dim)
         label[:, class_index] = 1.0
         return label
+
+    def class_index(self, text: str) -> int:
+        """The class that `text` means: its index, its name, or the beginning of one name only.
+
+        Upper and lower case are alike. Raises `UserError`, naming what is close.
+        """
+        text = text.strip()
+        if re.fullmatch(r"[-+]?[0-9]{1,9}", text):
+            index = int(text)
+            self.one_hot(index, 1)
+            return index
+        wanted, names = text.casefold(), [name.casefold() for name in self.class_names or ()]
+        found = [i for i, name in enumerate(names) if name == wanted]
+        found = found or [i for i, name in enumerate(names) if wanted and name.startswith(wanted)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            some = ", ".join(f"{i} ({self.class_names[i][:40]})" for i in found[:4])
+            more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+            raise UserError(f"{text[:40]!r} may be the classes {some}{more}: give the index.")
+        close = difflib.get_close_matches(wanted[:100], names, n=3)
+        close = [self.class_names[names.index(name)][:40] for name in close]
+        perhaps = f" (perhaps {' or '.join(close)} is meant)" if close else ""
+        kinds = "names, or indices" if names else "indices"
+        raise UserError(
+            f"This model has no class {text[:40]!r}{perhaps}; classes are {kinds} from 0 to "
+            f"{self.label_dim - 1}."
+        )
 
     @property
     def device(self) -> torch.device:
