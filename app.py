@@ -155,7 +155,7 @@ def say_found(model: engine.OpenModel, recipe: Recipe, seconds: float) -> str:
     part = f"{len(layers)} of {generator.num_ws} layers" if generator.num_ws > 1 else "one layer"
     return (
         f"**{generator.w_dim} directions** from {part} ({span}), "
-        f"found in **{seconds * 1000:.0f} ms**"
+        f"found in **{f'{seconds * 1000:.0f}' if seconds >= 0.001 else 'under 1'} ms**"
     )
 
 
