@@ -296,11 +296,11 @@ def test_a_class_is_an_index_or_a_name(tiny, tmp_path, capsys, asked):
     ("asked", "said"),
     [
         ("4", "This model has no class 4; classes are 0 to 3."),
-        ("-1", "This model has no class -1; classes are 0 to 3."),
-        ("golden", "'golden' may be the classes 1 (Golden Retriever), 2 (golden eagle): give"),
-        ("trench", "no class 'trench' (perhaps tench is meant); classes are names, or indices"),
-        ("", "This model has no class ''; classes are names, or indices from 0 to 3."),
-        ("9" * 5000, "This model has no class '999"),
+        ("-1", "This model has no class named '-1'"),
+        ("golden", "named 'golden'; the nearest: Golden Retriever (1), golden eagle (2)."),
+        ("trench", "This model has no class named 'trench'; the nearest: tench (0)."),
+        ("", "This model has no class named ''"),
+        ("9" * 5000, "This model has no class named '999"),
     ],
 )
 def test_a_class_that_is_not_there_is_one_line(tiny, tmp_path, capsys, asked, said):

@@ -85,41 +85,50 @@ class Generator(nn.Module):
         """Label [n, label_dim] for one class, or None for an unconditional model."""
         if self.label_dim == 0:
             return None
-        if not 0 <= class_index < self.label_dim:
-            raise UserError(
-                f"This model has no class {class_index}; classes are 0 to {self.label_dim - 1}."
-            )
+        self.check_class(class_index)
         label = torch.zeros(n, self.label_dim)
         label[:, class_index] = 1.0
         return label
 
     def class_index(self, text: str) -> int:
-        """The class that `text` means: its index, its name, or the beginning of one name only.
+        """The class meant by an index ("207") or a name ("golden retriever").
 
-        Upper and lower case are alike. Raises `UserError`, naming what is close.
+        Names are taken in any case, and a beginning that only one name has is enough. Raises
+        `UserError` for anything else, suggesting names that come close.
         """
-        text = text.strip()
-        if re.fullmatch(r"[-+]?[0-9]{1,9}", text):
-            index = int(text)
-            self.one_hot(index, 1)
-            return index
-        wanted, names = text.casefold(), [name.casefold() for name in self.class_names or ()]
-        found = [i for i, name in enumerate(names) if name == wanted]
-        found = found or [i for i, name in enumerate(names) if wanted and name.startswith(wanted)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            some = ", ".join(f"{i} ({self.class_names[i][:40]})" for i in found[:4])
-            more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-            raise UserError(f"{text[:40]!r} may be the classes {some}{more}: give the index.")
-        close = difflib.get_close_matches(wanted[:100], names, n=3)
-        close = [self.class_names[names.index(name)][:40] for name in close]
-        perhaps = f" (perhaps {' or '.join(close)} is meant)" if close else ""
-        kinds = "names, or indices" if names else "indices"
+        if self.label_dim == 0:
+            raise UserError("This model has no classes to choose from.")
+        wanted = " ".join(str(text).lower().split())
+        if re.fullmatch(r"[0-9]{1,9}", wanted):
+            self.check_class(int(wanted))
+            return int(wanted)
+        if self.class_names is None:
+            raise UserError(
+                f"The classes of this model have no names; choose one from 0 to "
+                f"{self.label_dim - 1}, not {wanted[:40]!r}."
+            )
+        names = [name.lower() for name in self.class_names]
+        if wanted in names:
+            return names.index(wanted)
+        beginning = [i for i, name in enumerate(names) if wanted and name.startswith(wanted)]
+        if len(beginning) == 1:
+            return beginning[0]
+        inside = [i for i, name in enumerate(names) if len(wanted) > 2 and wanted in name]
+        close = [names.index(name) for name in difflib.get_close_matches(wanted[:80], names)]
+        nearest = list(dict.fromkeys([*beginning, *inside, *close]))[:3]  # without repetitions
+        suggestion = ", ".join(f"{self.class_names[i]} ({i})" for i in nearest)
         raise UserError(
-            f"This model has no class {text[:40]!r}{perhaps}; classes are {kinds} from 0 to "
-            f"{self.label_dim - 1}."
+            f"This model has {'several classes' if beginning else 'no class'} named "
+            f"{wanted[:40]!r}; "
+            + (f"the nearest: {suggestion}." if nearest else "choose a name or an index.")
         )
+
+    def check_class(self, index: int) -> None:
+        """Raises `UserError` for a class index that the model does not have."""
+        if not 0 <= index < self.label_dim:
+            raise UserError(
+                f"This model has no class {index}; classes are 0 to {self.label_dim - 1}."
+            )
 
     @property
     def device(self) -> torch.device:
