@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 import checkpoints
+from sefa import Generator
 from sefa.editing import (
     MAX_ALPHA,
     MAX_EDITS,
@@ -110,12 +111,29 @@ def split_edits(recipe: Recipe, sliders: int) -> tuple[list[float], list[Edit]]:
 def layer_choices(num_ws: int) -> list[tuple[str, str]]:
     """The layer groups that a model has, as (label, selection)."""
     choices = [("All", "all")]
+    if num_ws == 1:
+        return choices
     for name, first, last in LAYER_GROUPS:
         last = num_ws - 1 if last is None else min(last, num_ws - 1)
-        if first <= last and num_ws > 1:
+        if first <= last:
             text = str(first) if first == last else f"{first}-{last}"
             choices.append((f"{name} {text.replace('-', '–')}", text))
     return [*choices, ("Custom", CUSTOM)]
+
+
+def class_choices(generator: Generator) -> list[tuple[str, int]]:
+    """What the class picker offers, as (label, index); one entry for a model without classes."""
+    if generator.class_names is None:
+        return [(f"class {i}", i) for i in range(max(generator.label_dim, 1))]
+    return [(f"{i} {name[:80]}", i) for i, name in enumerate(generator.class_names)]
+
+
+def model_choices() -> list[tuple[str, str]]:
+    """What the model picker offers, as (label, name): a download says how large it is."""
+    return [
+        (f"{name} · {model.size_mb:.0f} MB" if model.repo and model.size_mb else name, name)
+        for name, model in checkpoints.available().items()
+    ]
 
 
 def select_layers(text: Any, num_ws: int) -> str:
@@ -134,22 +152,24 @@ def say_found(model: engine.OpenModel, recipe: Recipe, seconds: float) -> str:
     layers = parse_layers(recipe.layers, generator.num_ws)
     names = [generator.layer_names[i] for i in (layers[0], layers[-1])]
     span = names[0] if len(layers) == 1 else f"{names[0]} … {names[1]}"
+    part = f"{len(layers)} of {generator.num_ws} layers" if generator.num_ws > 1 else "one layer"
     return (
-        f"**{generator.w_dim} directions** from {len(layers)} of {generator.num_ws} layers "
-        f"({span}), found in **{seconds * 1000:.0f} ms**"
+        f"**{generator.w_dim} directions** from {part} ({span}), "
+        f"found in **{f'{seconds * 1000:.0f}' if seconds >= 0.001 else 'under 1'} ms**"
     )
 
 
 def say_model(model: engine.OpenModel) -> str:
-    """Family, size, where it comes from, its licence tag, and the commit that was resolved."""
+    """Family, size, classes, where it comes from, its licence tag, the commit that was resolved."""
     entry = checkpoints.resolve_name(model.name)
     generator = model.loaded.generator
     source = f"[source]({entry.source})" if entry.source else "ships with this Space"
     commit = f" at `{model.revision[:8]}`" if model.revision else ""
-    return (
-        f"{generator.family}, {generator.resolution} px, {generator.num_ws} layers · "
-        f"licence tag: {entry.licence_shown} · {source}{commit}"
-    )
+    facts = [generator.family, f"{generator.resolution} px"]
+    facts.append("1 layer" if generator.num_ws == 1 else f"{generator.num_ws} layers")
+    if generator.label_dim:
+        facts.append(f"{generator.label_dim} classes")
+    return f"{', '.join(facts)} · licence tag: {entry.licence_shown} · {source}{commit}"
 
 
 def say_kept(kept: Sequence[Edit]) -> str:
@@ -194,18 +214,28 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
     alphas, kept = split_edits(recipe, sliders)
     choices = layer_choices(generator.num_ws)
     listed = recipe.layers in [value for _, value in choices]
+    several = generator.num_ws > 1  # else there is nothing to pick
+    picked = recipe.layers if listed else CUSTOM if several else "all"
+    # An empty number field arrives as 0, so on the page 0 truncates all layers; a recipe that
+    # truncates none is shown as psi 1, which is the same.
+    untruncated = generator.has_cutoff and recipe.truncation_cutoff == 0
+    truncates_layers = generator.has_truncation and generator.has_cutoff
     updates = [
         gr.update(value=model.name),
-        gr.update(choices=choices, value=recipe.layers if listed else CUSTOM),
-        gr.update(value="" if listed else recipe.layers, visible=not listed),
+        gr.update(choices=choices, value=picked, visible=several),
+        gr.update(value="" if listed else recipe.layers, visible=several and not listed),
         recipe.num_semantics,
         recipe.num_samples,
         recipe.seed,
-        # An empty number field arrives as 0, so on the page 0 truncates all layers; a recipe that
-        # truncates none is shown as psi 1, which is the same.
-        1.0 if recipe.truncation_cutoff == 0 else recipe.truncation_psi,
-        recipe.truncation_cutoff or 0,
-        gr.update(value=recipe.class_index, visible=generator.label_dim > 0),
+        gr.update(
+            value=1.0 if untruncated else recipe.truncation_psi, visible=generator.has_truncation
+        ),
+        gr.update(value=recipe.truncation_cutoff or 0, visible=truncates_layers),
+        gr.update(
+            choices=class_choices(generator),
+            value=recipe.class_index,
+            visible=generator.label_dim > 0,
+        ),
         model.name,
         recipe.layers,
         "~".join(change.to_text() for change in kept),
@@ -235,13 +265,13 @@ def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any
         return gr.skip()
     recipe, notices = Recipe.from_query(query)
     if query.get("model", recipe.model) != recipe.model:  # no name at all: a notice says so
-        recipe = replace(recipe, layers="all", edits=())
+        recipe = replace(recipe, layers="all", edits=(), class_index=0)
     try:
         model = engine.open_model(recipe.model, show_bytes(progress))
     except UserError as error:
         notices.append(f"{error} Showing {engine.EMBEDDED} instead, without the link's edits.")
         model = engine.open_model(engine.EMBEDDED)
-        recipe = replace(recipe, model=model.name, layers="all", edits=())
+        recipe = replace(recipe, model=model.name, layers="all", edits=(), class_index=0)
     generator = model.loaded.generator
     recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
     return lay_out(model, recipe, [*notices, *misfits])
@@ -267,6 +297,8 @@ def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any
     if model.name != recipe.model:
         recipe = replace(recipe, model=model.name, edits=(), class_index=0)
     generator = model.loaded.generator
+    if generator.num_ws == 1:
+        wish["layers"] = "all"
     wanted = wish["custom"] if wish["layers"] == CUSTOM else wish["layers"]
     if wish["layers"] != CUSTOM or str(wanted or "").strip():
         try:
@@ -339,7 +371,8 @@ def factorize(model: str = "avatars", layers: str = "all", num_semantics: int = 
         layers: "all", or indices and ranges such as "0-1,4".
         num_semantics: how many directions, strongest first, 1 to w_dim.
     Returns:
-        model, family, resolution, num_ws, layer_names; layers: the indices factorised;
+        model, family, resolution, num_ws, layer_names; label_dim: number of classes, 0 for a
+        model without; layers: the indices factorised;
         eigenvalues: num_semantics numbers, descending; vectors: unit rows, w_dim numbers each;
         seconds: what the decomposition took.
     """
@@ -353,6 +386,7 @@ def factorize(model: str = "avatars", layers: str = "all", num_semantics: int = 
         "resolution": generator.resolution,
         "num_ws": generator.num_ws,
         "layer_names": generator.layer_names,
+        "label_dim": generator.label_dim,
         "layers": directions.layers,
         "eigenvalues": directions.eigenvalues[:count].tolist(),
         "vectors": directions.vectors[:count].tolist(),
@@ -368,6 +402,7 @@ def edit(
     seed: int = 0,
     num_samples: int = 1,
     truncation_psi: float = 0.7,
+    class_index: int = 0,
 ) -> list[str]:
     """Images of a model, moved along its semantic directions.
 
@@ -378,6 +413,7 @@ def edit(
         seed: of the first sample, 0 to 4294967295; sample i has seed + i.
         num_samples: 1 to 16.
         truncation_psi: 0 (the mean image) to 2; 1 leaves the samples as they are.
+        class_index: of all samples, 0 to label_dim - 1; 0 for a model without classes.
     Returns:
         one PNG a sample, as a data URI.
     """
@@ -387,14 +423,17 @@ def edit(
     opened = engine.open_model(model)
     selection = select_layers(layers, opened.loaded.generator.num_ws)
     numbers = [real(a, "each of alphas", -MAX_ALPHA, MAX_ALPHA) for a in alphas or []]
-    w_dim = opened.loaded.generator.w_dim
-    if len(numbers) > w_dim:
-        raise UserError(f"{len(numbers)} alphas were given; this model has {w_dim} directions.")
+    generator = opened.loaded.generator
+    if len(numbers) > generator.w_dim:
+        raise UserError(
+            f"{len(numbers)} alphas were given; this model has {generator.w_dim} directions."
+        )
     recipe = Recipe(
         model=opened.name,
         seed=integer(seed, "seed", 0, MAX_SEED - count + 1),
         num_samples=count,
         truncation_psi=real(truncation_psi, "truncation_psi", 0.0, MAX_PSI),
+        class_index=integer(class_index, "class_index", 0, max(generator.label_dim, 1) - 1),
         layers=selection,
         edits=tuple(Edit.along(selection, i, alpha) for i, alpha in enumerate(numbers) if alpha),
     )
@@ -536,8 +575,9 @@ def make_settings(initial: dict[str, dict]) -> dict[str, gr.components.Component
     """The pickers for model, layers and samples, by their name in CONTROLS."""
     c = {}
     c["model"] = gr.Dropdown(
-        choices=list(checkpoints.available()), label="Model", elem_id="model", **initial["model"]
+        choices=model_choices(), label="Model", elem_id="model", **initial["model"]
     )
+    c["class_index"] = gr.Dropdown(label="Class", elem_id="class-index", **initial["class_index"])
     c["layers"] = gr.Radio(label="Layers", elem_id="layers", **initial["layers"])
     c["custom"] = gr.Textbox(
         label="Custom layers",
@@ -568,9 +608,6 @@ def make_settings(initial: dict[str, dict]) -> dict[str, gr.components.Component
             minimum=0,
             elem_id="cutoff", **initial["cutoff"],
         )  # fmt: skip
-    c["class_index"] = gr.Number(
-        precision=0, label="Class", elem_id="class-index", **initial["class_index"]
-    )
     return c
 
 

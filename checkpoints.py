@@ -43,6 +43,7 @@ class Model:
     `filename` is None for a repository named without a file: `fetch` finds its one checkpoint.
     `revision` is a branch, tag or commit; None is the newest commit of the main branch.
     `licence` is the uploader's tag, None where there is none; it says nothing more than that.
+    `companions` are files beside the checkpoint that its reader looks at where they exist.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Model:
     licence: str | None = None
     size_mb: float | None = None
     note: str = ""
+    companions: tuple[str, ...] = ()
 
     @property
     def licence_shown(self) -> str:
@@ -91,6 +93,96 @@ CATALOGUE = {
             licence="mit",
             note="small drawn faces; ships with the Space and works offline",
         ),
+        Model(
+            "stylegan_animeface512",
+            "huggan/stylegan_animeface512",
+            "pytorch_model.bin",
+            "a32c3431e70a95ac172f8081449b5a7d53b19c14",
+            family="stylegan",
+            size_mb=108,
+            note="anime faces; the default of the official interface",
+        ),
+        Model(
+            "stylegan_car512",
+            "huggan/stylegan_car512",
+            "pytorch_model.bin",
+            "8a215b13cf7ed5ba027d753d51d9eaba7a0f3233",
+            family="stylegan",
+            size_mb=108,
+            note="cars",
+        ),
+        Model(
+            "stylegan_cat256",
+            "huggan/stylegan_cat256",
+            "pytorch_model.bin",
+            "3c80170f249c269e9dbc77f73d2168e5a42d972d",
+            family="stylegan",
+            size_mb=105,
+            note="cats",
+        ),
+        Model(
+            "pggan_celebahq1024",
+            "huggan/pggan-celebahq-1024",
+            "pytorch_model.bin",
+            "278449f8416d38a0233c980774528d32c4eee99c",
+            family="pggan",
+            size_mb=92,
+            note="faces of celebrities",
+        ),
+        Model(
+            "stylegan3_lhq256",
+            "justinpinkney/stylegan3-t-lhq-256",
+            "lhq-256-stylegan3-t-25Mimg.pkl",
+            family="stylegan3",
+            licence="mit",
+            size_mb=343,
+            note="landscapes",
+        ),
+        Model(
+            "stylegan3_anime",
+            "akiyamasho/stylegan3-anime-faces-generator",
+            "stylegan3-anime-face-gen.pkl",
+            family="stylegan3",
+            licence="mit",
+            size_mb=376,
+            note="anime faces",
+        ),
+        Model(
+            "biggan_deep128",
+            "osanseviero/BigGAN-deep-128",
+            "pytorch_model.bin",
+            family="biggan",
+            size_mb=211,
+            note="1000 classes of ImageNet",
+            companions=("config.json",),
+        ),
+        Model(
+            "tadne",
+            "public-data/TADNE",
+            "models/aydao-anime-danbooru2019s-512-5268480.pt",
+            family="stylegan2",
+            licence="cc0-1.0",
+            size_mb=470,
+            note="This Anime Does Not Exist: whole figures",
+        ),
+        *(
+            Model(
+                f"stylegan2_{subject}",
+                "aaronb/StyleGAN2",
+                f"stylegan2-{subject}-config-f.pt",
+                "d9b2f23f21856b6bdfabd37de6f3d04cf39f891e",
+                family="stylegan2",
+                size_mb=size_mb,
+                note=note,
+            )
+            for subject, size_mb, note in (
+                ("ffhq", 133, "faces"),
+                ("cat", 121, "cats"),
+                ("church", 121, "churches"),
+                ("horse", 121, "horses"),
+                ("car", 124, "cars"),
+            )
+        ),
     )
 }
 
@@ -121,8 +213,7 @@ def owner_models(environ: Mapping[str, str] = os.environ) -> tuple[list[Model], 
             name = model.name
             if name in models:
                 name += f"@{model.revision or 'main'}"
-            note = "added by the owner of this Space"
-            models[name] = Model(name, model.repo, model.filename, model.revision, note=note)
+            models[name] = replace(model, name=name, note="added by the owner of this Space")
     return list(models.values()), notices
 
 
@@ -173,7 +264,8 @@ def fetch(source: str | os.PathLike[str] | Model, progress: Progress | None = No
         return Fetched(_existing(model))
     try:
         if model.filename is None:
-            model = replace(model, filename=_only_checkpoint(model))
+            filename = _only_checkpoint(model)
+            model = replace(model, filename=filename, companions=_companions(filename))
         return _from_hub(model, progress)
     except UserError:
         raise
@@ -235,6 +327,9 @@ def _from_hub(model: Model, progress: Progress | None) -> Fetched:
             raise NotTheHub
         if cached and cached.revision == head.commit_hash:
             return cached
+        # First: a checkpoint in the cache has its companions beside it.
+        for companion in model.companions:
+            _fetch_companion(model, companion, head.commit_hash)
         path = hub.hf_hub_download(
             repo,
             filename,
@@ -254,6 +349,27 @@ def _from_hub(model: Model, progress: Progress | None) -> Fetched:
         size = fetched.path.stat().st_size
         progress(size, size)
     return fetched
+
+
+def _fetch_companion(model: Model, name: str, commit: str) -> None:
+    """`name` in the folder of `model.filename`; not every repository has it."""
+    import huggingface_hub as hub
+    from huggingface_hub import errors
+
+    model = replace(model, filename="".join(model.filename.rpartition("/")[:2]) + name)
+    try:
+        path = hub.hf_hub_download(
+            model.repo,
+            model.filename,
+            revision=commit,
+            endpoint=_endpoint(),
+            cache_dir=_cache_dir(),
+            etag_timeout=_timeout(),
+            tqdm_class=_reporter(lambda done, total: None),
+        )
+    except errors.RemoteEntryNotFoundError:
+        return
+    _check_sum(Path(path), model)
 
 
 class NotTheHub(Exception):
@@ -466,10 +582,13 @@ def _clean(text: str) -> str:
     return f"{text[:77]}..." if len(text) > 80 else text
 
 
-def _list(models: Mapping[str, Model]) -> str:
-    return (
-        f"choose {' or '.join(models)}" if len(models) < 3 else f"choose among {', '.join(models)}"
-    )
+def _list(models: Mapping[str, Model], most: int = 5) -> str:
+    """The first names and the owner's, which are known nowhere else, before others."""
+    names = sorted(models, key=lambda name: name in list(CATALOGUE)[1:])
+    if len(names) < 3:
+        return f"choose {' or '.join(names)}"
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"choose among {', '.join(names[:most])}{more}"
 
 
 def _guess(name: object, models: Mapping[str, Model]) -> str:
@@ -514,7 +633,13 @@ def _parse(text: str) -> Model | None:
         return None  # a path or a forgotten repository: nobody names a repository so
     if {".", ".."} & set(f"{filename}/{revision}".split("/")):
         return None
-    return Model(text.partition("@")[0], repo, filename, revision)
+    companions = _companions(filename) if filename else ()
+    return Model(text.partition("@")[0], repo, filename, revision, companions=companions)
+
+
+def _companions(filename: str) -> tuple[str, ...]:
+    """HuggingFace's `pytorch_model.bin` says in a config.json beside it what it is."""
+    return ("config.json",) if filename.endswith(".bin") else ()
 
 
 def _same_file(model: Model) -> tuple:

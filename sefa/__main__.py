@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -32,7 +33,7 @@ from sefa.export import (
     resize_images,
     write_pages,
 )
-from sefa.rendering import default_device, render
+from sefa.rendering import default_device, render, take_rows
 
 MAX_VIZ_SIZE = 2048
 MAX_DISTANCE = 10_000.0
@@ -64,7 +65,9 @@ training, no sampling) and writes two HTML pages that show them on a few samples
   {model}_N{samples}_K{semantics}_L{layers}_seed{seed}_semantic_first.html
 """
 
-EPILOG = """\
+EPILOG = f"""\
+Catalogue: {", ".join(checkpoints.CATALOGUE)}.
+
 Seeds: sample i is drawn from its own seed, --seed + i, so an image does not depend on how many are
 asked for. The official SeFa tool draws all samples from one torch seed: its seed 0 shows other
 samples.
@@ -100,16 +103,18 @@ def run(options: argparse.Namespace) -> None:
     check_amount(options, options.num_samples if codes is None else len(codes))
 
     generator = load_model(options.model)
+    class_index = find_class(generator, options)
     directions = find_directions(generator, options)
     if codes is None:
-        samples = seeded_samples(generator, options)
+        samples = seeded_samples(generator, class_index, options)
     else:
-        samples = given_samples(generator, codes, options)
+        samples = given_samples(generator, codes, class_index, options)
     print(f"Samples: {samples.origin}; rendered on {generator.device}")
 
     make_folder(options.save_dir)
     grid = render_grid(generator, samples, directions, options)
-    for path in write_grid(grid, options):
+    prefix = file_prefix(options, grid, class_text(generator, class_index))
+    for path in write_grid(grid, options.save_dir, prefix):
         print(f"Wrote {path}")
 
 
@@ -143,7 +148,7 @@ def option_parser() -> argparse.ArgumentParser:
     add(
         "model",
         metavar="MODEL",
-        help="a name in the catalogue (avatars), a repository on the Hub (user/repo or "
+        help="a name in the catalogue (below), a repository on the Hub (user/repo or "
         "user/repo/file.pkl@revision), or a checkpoint file",
     )
     add(
@@ -234,8 +239,8 @@ def option_parser() -> argparse.ArgumentParser:
     add(
         "--class_idx",
         metavar="CLASS",
-        type=whole_number(0, 1_000_000),
-        help="class of all samples, for class-conditional models only",
+        help="class of all samples, for class-conditional models only: its index, its name, or "
+        "the beginning of one name",
     )
     add(
         "--codes",
@@ -300,14 +305,14 @@ def check_amount(options: argparse.Namespace, num_samples: int) -> None:
         raise UserError(f"--seed plus the number of samples must stay below {MAX_SEED + 1}.")
 
 
-def file_prefix(options: argparse.Namespace, grid: TraversalGrid) -> str:
+def file_prefix(options: argparse.Namespace, grid: TraversalGrid, chosen_class: str) -> str:
     """The part of the file names both pages share, such as "avatars_N5_K5_L0-1_seed0"."""
     if options.codes is None:
         origin = f"seed{options.seed}"
     else:
         origin = f"codes-{safe_name(Path(options.codes).stem)}"
-    if options.class_idx is not None:
-        origin += f"_class{options.class_idx}"
+    if chosen_class:
+        origin += f"_class{safe_name(chosen_class)}"
     numbers = f"N{len(grid.samples)}_K{len(grid.eigenvalues)}_L{grid.layers}"
     return f"{safe_name(grid.model)}_{numbers}_{origin}"
 
@@ -344,9 +349,14 @@ def safe_name(text: str) -> str:
 
 @dataclass(frozen=True)
 class Samples:
-    """The unedited samples. w: float32 [N, num_ws, w_dim]; labels: N texts; origin: one for all."""
+    """The unedited samples.
+
+    w: float32 [N, num_ws, w_dim]; conditions: what their images depend on beside it, see
+    `Generator.conditions`; labels: N texts; origin: one for all.
+    """
 
     w: torch.Tensor
+    conditions: dict[str, Any]
     labels: list[str]
     origin: str
 
@@ -362,9 +372,11 @@ def load_model(source: str) -> Generator:
             bar.update(done_bytes - bar.n)
 
         generator = checkpoints.load(source, progress=progress).to(default_device())
+    layers = "1 layer" if generator.num_ws == 1 else f"{generator.num_ws} layers"
+    classes = f", {generator.label_dim} classes" if generator.label_dim else ""
     print(
-        f"{source}: {generator.family}, {generator.resolution} px, {generator.num_ws} layers, "
-        f"z {generator.z_dim}, w {generator.w_dim}"
+        f"{source}: {generator.family}, {generator.resolution} px, {layers}, "
+        f"z {generator.z_dim}, w {generator.w_dim}{classes}"
     )
     return generator
 
@@ -390,50 +402,103 @@ def find_directions(generator: Generator, options: argparse.Namespace) -> Direct
     return directions
 
 
-def seeded_samples(generator: Generator, options: argparse.Namespace) -> Samples:
+def find_class(generator: Generator, options: argparse.Namespace) -> int | None:
+    """The index of the class that was asked for; None where none was. Raises UserError."""
+    if options.class_idx is None:
+        return None
+    if generator.label_dim == 0:
+        raise UserError("--class_idx is for class-conditional models; this model has no classes.")
+    return generator.class_index(options.class_idx)
+
+
+def class_text(generator: Generator, index: int | None) -> str:
+    """ "207 golden retriever", "207" where classes have no names, "" for none."""
+    if index is None:
+        return ""
+    names = generator.class_names
+    return f"{index} {names[index]}" if names is not None else f"{index}"
+
+
+def one_label(generator: Generator, index: int | None, n: int) -> torch.Tensor | None:
+    """[n, label_dim] of one class, None for a model without. Raises UserError where none is chosen."""
+    if generator.label_dim and index is None:
+        named = " or a class's name" if generator.class_names is not None else ""
+        raise UserError(
+            f"This model is class-conditional: choose --class_idx 0 to {generator.label_dim - 1}"
+            f"{named}."
+        )
+    label = generator.one_hot(index or 0, n)
+    return None if label is None else label.to(generator.device)
+
+
+def seeded_samples(
+    generator: Generator, class_index: int | None, options: argparse.Namespace
+) -> Samples:
     """Samples of the seeds --seed, --seed + 1, ..., mapped and truncated. Raises UserError."""
     seeds = list(range(options.seed, options.seed + options.num_samples))
-    w = map_truncated(generator, generator.sample_z(seeds), options)
+    label = one_label(generator, class_index, len(seeds))
+    w = map_truncated(generator, generator.sample_z(seeds), label, options)
     span = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-    return Samples(w, [f"seed {seed}" for seed in seeds], f"{span}, {truncation_text(options)}")
+    facts = [span, truncation_text(generator, options)]
+    if class_index is not None:
+        facts.append(f"class {class_text(generator, class_index)}")
+    conditions = generator.conditions(label, options.trunc_psi)
+    labels = [f"seed {seed}" for seed in seeds]
+    return Samples(w, conditions, labels, ", ".join(filter(None, facts)))
 
 
-def given_samples(generator: Generator, codes: np.ndarray, options: argparse.Namespace) -> Samples:
+def given_samples(
+    generator: Generator,
+    codes: np.ndarray,
+    class_index: int | None,
+    options: argparse.Namespace,
+) -> Samples:
     """Samples of the prepared codes, read in the space they are in. Raises UserError."""
     space = codes_space(codes.shape, generator, options.codes_space)
     codes = torch.from_numpy(codes)
+    facts = [f"{len(codes)} codes of {Path(options.codes).name}, used as {space}"]
+    label = None
+    if space == "z" or label_beside_w(generator):
+        label = one_label(generator, class_index, len(codes))
+        if label is not None:
+            facts.append(f"class {class_text(generator, class_index)}")
     if space == "z":
-        w = map_truncated(generator, codes, options)
+        w = map_truncated(generator, codes, label, options)
+        facts.insert(1, truncation_text(generator, options))
     elif space == "w":
         w = codes[:, None].repeat(1, generator.num_ws, 1)
     else:
         w = codes
-    truncated = f", {truncation_text(options)}" if space == "z" else ""
-    origin = f"{len(codes)} codes of {Path(options.codes).name}, used as {space}{truncated}"
-    return Samples(w, [f"code {i}" for i in range(len(codes))], origin)
+    conditions = generator.conditions(label, options.trunc_psi)
+    labels = [f"code {i}" for i in range(len(codes))]
+    return Samples(w, conditions, labels, ", ".join(filter(None, facts)))
+
+
+def label_beside_w(generator: Generator) -> bool:
+    """Whether images depend on the class beside w, so that codes in w need one too."""
+    if generator.label_dim == 0:
+        return False
+    conditions = generator.conditions(one_label(generator, 0, 1), 1.0)
+    return any(isinstance(value, torch.Tensor) for value in conditions.values())
 
 
 def map_truncated(
-    generator: Generator, z: torch.Tensor, options: argparse.Namespace
+    generator: Generator, z: torch.Tensor, label: torch.Tensor | None, options: argparse.Namespace
 ) -> torch.Tensor:
-    """w [N, num_ws, w_dim] of z [N, z_dim], of one class where the model has classes."""
-    if generator.label_dim == 0 and options.class_idx is not None:
-        raise UserError("--class_idx is for class-conditional models; this model has no classes.")
-    if generator.label_dim > 0 and options.class_idx is None:
-        raise UserError(
-            f"This model is class-conditional: choose --class_idx 0 to {generator.label_dim - 1}."
-        )
-    z = z.to(generator.device)
-    label = generator.one_hot(options.class_idx, len(z)) if generator.label_dim else None
-    label = None if label is None else label.to(z)
+    """w [N, num_ws, w_dim] of z [N, z_dim]."""
     with torch.no_grad():
+        z = z.to(generator.device)
         return generator.map(z, label, options.trunc_psi, options.trunc_layers)
 
 
-def truncation_text(options: argparse.Namespace) -> str:
-    if options.trunc_psi == 1 or options.trunc_layers == 0:
+def truncation_text(generator: Generator, options: argparse.Namespace) -> str:
+    """What truncation did to the samples; nothing for a model that has none."""
+    if not generator.has_truncation:
+        return ""
+    if options.trunc_psi == 1 or (generator.has_cutoff and options.trunc_layers == 0):
         return "no truncation"
-    return f"truncation psi {options.trunc_psi:g} on the first {options.trunc_layers} layers"
+    some = f" on the first {options.trunc_layers} layers" if generator.has_cutoff else ""
+    return f"truncation psi {options.trunc_psi:g}{some}"
 
 
 # ----------------------------------------------------------------------------- prepared codes
@@ -506,10 +571,13 @@ def render_grid(
     images = []
     total = len(samples.labels) * len(vectors)
     with tqdm(total=total, desc="Rendering", unit="strip", leave=False, disable=None) as bar:
-        for w in samples.w.split(1):
+        for i, w in enumerate(samples.w.split(1)):
+            sample = w, take_rows(samples.conditions, [i])
             images.append([])
             for vector in vectors:
-                strip = render_strip(generator, w, vector, directions.layers, distances, options)
+                strip = render_strip(
+                    generator, sample, vector, directions.layers, distances, options
+                )
                 images[-1].append(encode_images(strip, options.image_format))
                 bar.update()
     layers = layers_text(options.layer_idx, directions)
@@ -531,18 +599,23 @@ def render_grid(
 
 def render_strip(
     generator: Generator,
-    w: torch.Tensor,
+    sample: tuple[torch.Tensor, dict[str, Any]],
     vector: torch.Tensor,
     layers: list[int],
     distances: list[float],
     options: argparse.Namespace,
 ) -> np.ndarray:
-    """uint8 [S, h, w, C] at --viz_size: one sample, w [1, num_ws, w_dim], at each distance."""
+    """uint8 [S, h, w, C] at --viz_size: one sample, (w [1, num_ws, w_dim], its conditions), at
+    each distance.
+    """
+    w, conditions = sample
     parts = []
     for start in range(0, len(distances), MAX_FULL_SIZE):
         some = distances[start : start + MAX_FULL_SIZE]
         edited = torch.cat([edit(w, vector, distance, layers) for distance in some])
-        parts.append(resize_images(render(generator, edited), options.viz_size))
+        beside = take_rows(conditions, [0] * len(some))
+        images = render(generator, edited, conditions=beside)
+        parts.append(resize_images(images, options.viz_size))
     return np.concatenate(parts)
 
 
@@ -570,10 +643,10 @@ def make_folder(folder: str) -> None:
         raise UserError(f"Cannot make the folder {folder}: {error}.") from None
 
 
-def write_grid(grid: TraversalGrid, options: argparse.Namespace) -> list[Path]:
+def write_grid(grid: TraversalGrid, folder: str, prefix: str) -> list[Path]:
     """Writes the two pages and returns their paths. Raises UserError where the disk refuses."""
     try:
-        return write_pages(options.save_dir, file_prefix(options, grid), grid)
+        return write_pages(folder, prefix, grid)
     except OSError as error:
         raise UserError(f"Cannot write the pages: {error}.") from None
 

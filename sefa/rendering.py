@@ -5,8 +5,9 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,12 +66,17 @@ class LoadedModel:
 
         Raises `UserError` for layers, directions or a class that the model does not have.
         """
+        return self.inputs(recipe, edited)[0]
+
+    def inputs(self, recipe: Recipe, edited: bool = True) -> tuple[Tensor, dict[str, Any]]:
+        """What `render` needs for the images of a recipe: (w, conditions), see `ws`."""
         generator = self.generator
         z = generator.sample_z(recipe.seeds()).to(generator.device)
         label = generator.one_hot(recipe.class_index, len(z))
         label = None if label is None else label.to(z)
         with torch.inference_mode():
             w = generator.map(z, label, recipe.truncation_psi, recipe.truncation_cutoff)
+            conditions = generator.conditions(label, recipe.truncation_psi)
             for change in recipe.edits if edited else ():
                 directions = self.directions(change.layers)
                 beyond = [i for i, _ in change.direction if not 0 <= i < len(directions.vectors)]
@@ -81,11 +87,12 @@ class LoadedModel:
                     )
                 n = sum(c * directions.vectors[index] for index, c in change.direction)
                 w = edit(w, n, change.alpha, directions.layers)
-        return w
+        return w, conditions
 
     def images(self, recipe: Recipe, edited: bool = True) -> np.ndarray:
         """uint8 [num_samples, H, W, C] of a recipe."""
-        return render(self.generator, self.ws(recipe, edited))
+        w, conditions = self.inputs(recipe, edited)
+        return render(self.generator, w, conditions=conditions)
 
 
 class ModelCache:
@@ -122,21 +129,35 @@ def render(
     w: Tensor,
     batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    conditions: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
     """uint8 images [N, H, W, C] on the CPU for w [N, num_ws, w_dim] on any device.
 
-    `progress(done, total)` is called after each batch.
+    `progress(done, total)` is called after each batch. `conditions`: what `Generator.conditions`
+    gave for these samples.
     """
     if batch_size is None:
         batch_size = max(1, PIXELS_PER_BATCH // generator.resolution**2)
     batches = []
     with torch.inference_mode():
         for start in range(0, len(w), batch_size):
-            batch = w[start : start + batch_size].to(generator.device)
-            batches.append(to_uint8(generator.synthesize(batch)))
+            rows = range(start, min(start + batch_size, len(w)))
+            batch = w[rows.start : rows.stop].to(generator.device)
+            beside = take_rows(conditions or {}, rows, generator.device)
+            batches.append(to_uint8(generator.synthesize(batch, **beside)))
             if progress is not None:
-                progress(min(start + batch_size, len(w)), len(w))
+                progress(rows.stop, len(w))
         return torch.cat(batches).cpu().numpy()  # one transfer
+
+
+def take_rows(
+    conditions: Mapping[str, Any], rows: Sequence[int], device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """The conditions of some of the samples: these rows of tensors, everything else as it is."""
+    return {
+        name: value[list(rows)].to(device) if isinstance(value, Tensor) else value
+        for name, value in conditions.items()
+    }
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Small generators with random weights, in our own layout and in genforce's."""
 
+import math
 import re
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sefa.errors import UserError
 from sefa.formats import native
 from sefa.formats.checkpoint import Checkpoint
+from sefa.generators.generator import Generator, Weights
 
 
 def tiny_state_dict(
@@ -180,3 +183,69 @@ def read_case(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def max_error(found: Tensor, expected: Tensor) -> float:
     assert found.shape == expected.shape
     return (found - expected).abs().max().item()
+
+
+class TinyConditional(Generator):
+    """A family for tests whose images depend on more than w, and that has one layer: 28 px, grey.
+
+    Keyword arguments of `synthesize`, no truncation cutoff, classes with names; w is z itself.
+    """
+
+    family = "tiny"
+    num_ws = 1
+    has_cutoff = False
+    edit_range = 2.0
+
+    def __init__(self, state_dict, config):
+        super().__init__()
+        self.layer_names = ["first linear"]
+        weights = Weights(state_dict)
+        pixels, self.z_dim = weights.shape("linear.weight", 2)
+        self.label_dim = weights.shape("classes.weight", 2)[0]
+        self.num_channels = config.get("num_channels", 1)
+        self.resolution = math.isqrt(pixels // self.num_channels)
+        self.w_dim = self.z_dim
+        self.class_names = config.get("class_names")
+        self.has_truncation = config.get("has_truncation", True)
+        self.register_buffer("linear", weights.take("linear.weight", pixels, self.z_dim))
+        self.register_buffer("classes", weights.take("classes.weight", self.label_dim, pixels))
+        weights.finish()
+
+    def map(self, z, label=None, truncation_psi=1.0, truncation_cutoff=None):
+        self.check_codes(z, label)
+        return truncation_psi * z[:, None]
+
+    def synthesize(self, w, label=None, truncation_psi=1.0):
+        self.check_ws(w)
+        if label is None:
+            raise UserError("This model needs a label.")
+        x = w[:, 0].to(self.linear.dtype) @ self.linear.T + label @ self.classes
+        shape = len(w), self.num_channels, self.resolution, self.resolution
+        return (truncation_psi * x).tanh().view(shape)
+
+    def conditions(self, label, truncation_psi):
+        return {"label": label, "truncation_psi": truncation_psi}
+
+    def layer_weights(self, layers):
+        return [self.linear for _ in layers]
+
+
+def tiny_conditional(path: str | Path, label_dim: int = 4, resolution: int = 28, **config) -> Path:
+    """Writes a TinyConditional of z 6 to `path`: each class a bar of another place, on waves.
+
+    It is read where `FAMILIES` has the family: `monkeypatch.setitem(FAMILIES, "tiny", ...)`.
+    """
+    n = resolution
+    y, x = torch.meshgrid(torch.arange(n) / n, torch.arange(n) / n, indexing="ij")
+    waves = [torch.sin(6.28 * (x * (i + 1) + y * (5 - i))) for i in range(6)]
+    bars = [2.0 * ((x * label_dim).floor() == i) - 1 for i in range(label_dim)]
+    channels = config.get("num_channels", 1)
+    state = {
+        "linear.weight": torch.stack(waves, -1)
+        .view(1, n * n, 6)
+        .repeat(channels, 1, 1)
+        .flatten(0, 1),
+        "classes.weight": torch.stack(bars).view(label_dim, n * n).repeat(1, channels),
+    }
+    native.write(Checkpoint(state, {"family": "tiny", **config}), path)
+    return Path(path)

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -28,8 +29,9 @@ import sefa
 from app import CONTROLS
 from sefa.editing import MAX_ALPHA, MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS, Edit, Recipe, fit
 from sefa.errors import UserError
+from sefa.generators import FAMILIES
 from sefa.rendering import render
-from tests.helpers import is_one_sentence, tiny_stylegan2
+from tests.helpers import TinyConditional, is_one_sentence, tiny_conditional, tiny_stylegan2
 from tests.hub import FakeHub
 from tests.pages import decode
 from tests.serving import ROOT
@@ -161,7 +163,7 @@ def test_edits_of_one_slider_add_up_as_far_as_a_slider_goes():
 @pytest.mark.parametrize(
     ("num_ws", "expected"),
     [
-        (1, ["all", "custom"]),
+        (1, ["all"]),
         (2, ["all", "0-1", "custom"]),
         (3, ["all", "0-1", "2", "custom"]),
         (6, ["all", "0-1", "2-5", "custom"]),
@@ -376,7 +378,7 @@ def test_a_name_that_is_not_offered_opens_nothing(name):
         for call in calls:
             with pytest.raises(gr.Error) as raised:
                 call()
-            assert "choose avatars" in raised.value.message
+            assert "choose among avatars, " in raised.value.message
             assert is_one_sentence(raised.value.message)
         open_link(model=shown_name)
         # Picking a model is the way out of a page that shows one which is no longer there.
@@ -410,6 +412,7 @@ def test_two_endpoints_are_public(client):
                 "seed": "int",
                 "num_samples": "int",
                 "truncation_psi": "float",
+                "class_index": "int",
             },
         ),
     ],
@@ -434,6 +437,7 @@ def test_factorize_is_the_librarys(client, served):
         np.testing.assert_allclose(found["vectors"], expected.vectors[:7], atol=1e-9)
         assert (found["resolution"], found["num_ws"]) == (served.resolution, served.num_ws)
         assert (found["model"], found["layer_names"]) == ("avatars", served.layer_names)
+        assert found["label_dim"] == 0
         assert found["seconds"] >= 0
 
 
@@ -498,6 +502,10 @@ WRONG = [
     ("edit", {"truncation_psi": math.nan}),
     ("edit", {"truncation_psi": -0.1}),
     ("edit", {"truncation_psi": "x"}),
+    ("edit", {"class_index": 1}),
+    ("edit", {"class_index": -1}),
+    ("edit", {"class_index": "tench"}),
+    ("edit", {"class_index": None}),
 ]
 
 
@@ -537,6 +545,7 @@ DEFAULTS = {
         "seed": 0,
         "num_samples": 1,
         "truncation_psi": 0.7,
+        "class_index": 0,
     },
 }
 
@@ -551,7 +560,9 @@ def test_a_wrong_input_is_one_sentence(server, name, wrong):
 def test_the_client_shows_the_sentence(client):
     with pytest.raises(AppError, match="num_samples must be a whole number from 1 to 16"):
         client.predict(num_samples=10**9, api_name="/edit")
-    with pytest.raises(AppError, match="There is no model '/etc/passwd' here: choose avatars"):
+    with pytest.raises(
+        AppError, match="There is no model '/etc/passwd' here: choose among avatars"
+    ):
         client.predict("/etc/passwd", api_name="/factorize")
 
 
@@ -672,7 +683,7 @@ def test_a_bad_entry_is_a_notice_on_the_page(monkeypatch):
     (notice,) = [block for block in page.blocks.values() if block.elem_id == "notice"]
     assert notice.visible and notice.value.count("SEFA_MODELS: ") == 2
     (model,) = [block for block in page.blocks.values() if block.elem_id == "model"]
-    assert [value for _, value in model.choices] == ["avatars"]
+    assert [value for _, value in model.choices] == list(checkpoints.CATALOGUE)
 
 
 def test_what_is_offered_is_what_resolves(monkeypatch):
@@ -683,11 +694,21 @@ def test_what_is_offered_is_what_resolves(monkeypatch):
         checkpoints.resolve_name("user/plain")
 
 
-def test_a_conditional_model_has_a_class_field(tmp_path, monkeypatch):
+def test_the_model_picker_says_what_a_download_weighs(monkeypatch):
+    monkeypatch.setenv("SEFA_MODELS", "user/plain/model.safetensors")
+    labels = {name: label for label, name in app.model_choices()}
+    assert list(labels) == list(checkpoints.available())
+    assert labels["stylegan_car512"] == "stylegan_car512 · 108 MB"
+    for name in ("avatars", "user/plain/model.safetensors"):
+        assert labels[name] == name
+
+
+def test_a_conditional_model_has_a_class_picker(tmp_path, monkeypatch):
     path = tiny_stylegan2(tmp_path / "classes.safetensors", label_dim=3)
     model = open_local(monkeypatch, "classes", path)
     arguments = app.first_values(app.lay_out(model, Recipe(model="classes", class_index=2), []))
-    assert arguments["class_index"] == {"value": 2, "visible": True}
+    choices = [("class 0", 0), ("class 1", 1), ("class 2", 2)]
+    assert arguments["class_index"] == {"choices": choices, "value": 2, "visible": True}
     images = [
         app.settle(*request_values(Recipe(model="classes", class_index=i)), 1, False)["after"]
         for i in range(3)
@@ -695,9 +716,100 @@ def test_a_conditional_model_has_a_class_field(tmp_path, monkeypatch):
     assert images[0] != images[1] != images[2]
     with pytest.raises(gr.Error):
         app.settle(*request_values(Recipe(model="classes", class_index=3)), 1, False)
-    assert not app.first_values(app.lay_out(engine.open_model("avatars"), Recipe(), []))[
+    arguments = app.first_values(app.lay_out(engine.open_model("avatars"), Recipe(), []))
+    assert not arguments["class_index"]["visible"] and len(arguments["class_index"]["choices"]) == 1
+    assert "class" not in arguments["facts"]["value"]
+
+
+def test_the_page_as_it_opens_carries_no_classes_of_other_models(tmp_path, monkeypatch):
+    open_tiny(monkeypatch, tmp_path, label_dim=1000)
+    (picker,) = [b for b in app.build_page().blocks.values() if b.elem_id == "class-index"]
+    assert not picker.visible and picker.filterable and picker.value == 0
+    assert picker.choices == [("class 0", 0)]
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A model that is conditional and grey, of 28 px and of one layer."""
+    return open_tiny(monkeypatch, tmp_path, class_names=["tench", "<b>shark", "hen", "x" * 999])
+
+
+def open_tiny(monkeypatch, folder, **sizes) -> engine.OpenModel:
+    monkeypatch.setitem(FAMILIES, "tiny", TinyConditional)
+    return open_local(monkeypatch, "tiny", tiny_conditional(folder / "tiny.safetensors", **sizes))
+
+
+def test_classes_are_picked_by_name_and_sent_as_an_index(tiny):
+    arguments = app.first_values(app.lay_out(tiny, Recipe(model="tiny", class_index=1), []))
+    picker = arguments["class_index"]
+    assert picker["choices"][:3] == [("0 tench", 0), ("1 <b>shark", 1), ("2 hen", 2)]
+    assert picker["choices"][3] == ("3 " + "x" * 80, 3)
+    assert picker["value"] == 1
+    component = gr.Dropdown(**picker)
+    assert [component.preprocess(i) for i in range(4)] == [0, 1, 2, 3]
+
+
+def test_images_that_depend_on_more_than_w_are_drawn(tiny):
+    recipe = Recipe(model="tiny", num_samples=2, truncation_psi=0.5, class_index=2)
+    frame = app.settle(*request_values(recipe, slider0=1.5), 1, False)
+    loaded = tiny.loaded
+    expected = loaded.images(replace(recipe, edits=(Edit.along("all", 0, 1.5),)))
+    assert np.array_equal([decode(uri) for uri in frame["after"]], expected)
+    assert np.array_equal([decode(uri) for uri in frame["before"]], loaded.images(recipe))
+    assert frame["tiny"] and expected.shape == (2, 28, 28, 1)
+    uris = app.edit("tiny", "all", [1.5], 0, 2, 0.5, class_index=2)
+    assert np.array_equal([decode(uri) for uri in uris], expected)
+    assert app.factorize("tiny", num_semantics=2)["label_dim"] == 4
+    with pytest.raises(gr.Error, match="class_index must be a whole number from 0 to 3, not '4'"):
+        app.edit("tiny", class_index=4)
+
+
+def test_a_class_out_of_range_in_a_link_is_a_notice(tiny):
+    updates = open_link(model="tiny", **{"class": "4"})
+    assert "This model has no class 4; classes are 0 to 3." in notice_of(updates)
+    assert shown(updates)["class_index"] == 0
+    assert shown(open_link(model="tiny", **{"class": "3"}))["class_index"] == 3
+
+
+def test_a_link_to_a_model_that_is_gone_says_nothing_of_its_class():
+    updates = open_link(model="tiny-no-more", **{"class": "3"})
+    assert "no class" not in notice_of(updates) and shown(updates)["class_index"] == 0
+
+
+def test_another_model_starts_at_its_first_class(tiny):
+    values = request_values(Recipe(model="tiny", class_index=3), model="avatars")
+    assert shown(app.choose(*values))["class_index"] == 0
+
+
+def test_what_a_model_does_not_have_is_not_shown(tmp_path, monkeypatch, tiny, avatars):
+    def visible(model: engine.OpenModel) -> set[str]:
+        arguments = app.first_values(app.lay_out(model, Recipe(model=model.name), []))
+        names = ("layers", "custom", "psi", "cutoff", "class_index")
+        return {name for name in names if arguments[name]["visible"]}
+
+    assert visible(avatars) == {"layers", "psi", "cutoff"}
+    assert visible(tiny) == {"psi", "class_index"}  # no cutoff, one layer
+    facts = shown(app.lay_out(tiny, Recipe(model="tiny"), []))
+    assert "tiny, 28 px, 1 layer, 4 classes · " in facts["facts"]
+    assert "**6 directions** from one layer (first linear), found" in facts["found"]
+    (tmp_path / "other").mkdir()
+    assert visible(open_tiny(monkeypatch, tmp_path / "other", has_truncation=False)) == {
         "class_index"
-    ]["visible"]
+    }
+
+
+def test_a_recipe_that_truncates_no_layer_keeps_its_psi_where_there_is_no_cutoff(tiny):
+    values = shown(app.lay_out(tiny, Recipe(model="tiny", truncation_cutoff=0), []))
+    assert values["psi"] == 0.7
+
+
+@pytest.mark.parametrize("layers", ["0-1", "custom"])
+def test_a_model_of_one_layer_takes_all_of_it(tiny, layers):
+    updates = app.choose(*request_values(model="tiny", layers=layers, custom="0-1,3"))
+    values = shown(updates)
+    assert (values["layers"], values["shown_layers"], values["custom"]) == ("all", "all", "")
+    assert notice_of(updates) == ""
+    assert shown(open_link(model="tiny", layers="0"))["layers"] == "all"
 
 
 def test_a_grey_model_is_shown(tmp_path, monkeypatch):
@@ -710,6 +822,7 @@ def test_a_grey_model_is_shown(tmp_path, monkeypatch):
 def open_local(monkeypatch, name: str, path) -> engine.OpenModel:
     """A file as if it were in the catalogue."""
     monkeypatch.setitem(checkpoints.CATALOGUE, name, checkpoints.Model(name, filename=str(path)))
+    monkeypatch.setattr(engine, "_opened", {})
     return engine.open_model(name)
 
 

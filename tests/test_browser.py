@@ -107,6 +107,15 @@ class Visitor:
     def pixels(self, kind: str = "after") -> np.ndarray:
         return np.stack([decode(uri) for uri in self.sources(kind)]).astype(float)
 
+    def pick_class(self, typed: str) -> None:
+        """Types into the class picker, of which one choice is left, and takes that."""
+        field = self.page.locator("#class-index input")
+        field.click()
+        field.press("ControlOrMeta+a")
+        field.press_sequentially(typed)
+        self.page.wait_for_function("document.querySelectorAll('[role=option]').length === 1")
+        field.press("Enter")
+
     def text(self, selector: str) -> str:
         element = self.page.locator(selector)
         return element.inner_text() if element.count() and element.is_visible() else ""
@@ -450,6 +459,34 @@ def test_two_visitors_never_meet(visit, server, endpoint):
 # --- the owner's models ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_the_class_picker(visit, owned, phone):
+    server, _ = owned
+    name = "user/classes/model.safetensors"
+    visitor = visit(server.url, f"?v=1&model={name}&class=1", phone=phone).settled()
+    page, field = visitor.page, visitor.page.locator("#class-index input")
+    visitor.wait(Recipe(model=name, class_index=1))
+    assert field.input_value() == "class 1" and "3 classes" in visitor.text("#model-facts")
+    assert visitor.overflow() <= 0
+    # What is typed narrows the list; what is chosen is drawn and is in the link.
+    visitor.pick_class("2")
+    visitor.wait(Recipe(model=name, class_index=2))
+    assert field.input_value() == "class 2"
+    page.wait_for_function("() => location.search.includes('class=2')")
+    visitor.set(0, 1.0)
+    visitor.wait(Recipe(model=name, class_index=2, edits=(along(0, 1.0),)))
+    # What is typed and left is nothing.
+    field.click()
+    field.press_sequentially("nonsense")
+    field.blur()
+    page.wait_for_function("document.querySelector('#class-index input').value === 'class 2'")
+    page.click("#model input")
+    page.get_by_role("option", name="avatars").click()
+    visitor.wait(Recipe())
+    assert not page.locator("#class-index").is_visible()
+    assert visitor.text("#notice") == ""
+
+
 def test_the_owners_models(visit, owned):
     server, _ = owned
     visitor = visit(server.url)
@@ -471,12 +508,14 @@ def test_the_owners_models(visit, owned):
     assert not page.locator("#class-index").is_visible()
     pick("user/classes")
     first = visitor.sources()
-    page.fill("#class-index input", "2")
+    visitor.pick_class("class 2")
     visitor.wait(Recipe(model="user/classes/model.safetensors", class_index=2))
     assert visitor.sources() != first
 
     pick("user/grey")
     assert visitor.pixels().shape == (4, 16, 16, 1)
+    look = "element => getComputedStyle(element).imageRendering"
+    assert page.locator(f"{FRAMES} img.after").first.evaluate(look) == "pixelated"  # 16 px, large
     assert not page.locator("#class-index").is_visible()
 
     # Too slow to follow the mouse, or not: what is drawn at the end is the last value, also when

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -98,8 +99,28 @@ def test_catalogue_is_whole():
     for name, model in CATALOGUE.items():
         assert model.name == name and "/" not in name
         assert model.licence_shown and model.family and model.filename
+        if model.repo:
+            assert checkpoints._parse(f"{model.repo}/{model.filename}@{model.revision or 'main'}")
+            assert 50 < model.size_mb < 1000
     avatars = CATALOGUE["avatars"]
     assert (avatars.repo, avatars.source, avatars.family) == (None, None, "stylegan2")
+    assert next(iter(CATALOGUE)) == "avatars" and len(CATALOGUE) == 14
+
+
+def test_catalogue_is_pinned_where_a_commit_is_known():
+    pinned = {model.repo: model.revision for model in CATALOGUE.values() if model.revision}
+    assert len(pinned) == 5 and all(re.fullmatch("[0-9a-f]{40}", sha) for sha in pinned.values())
+
+
+def test_catalogue_claims_no_licence_that_is_not_shown():
+    tags = {name: model.licence for name, model in CATALOGUE.items() if model.licence}
+    assert tags == {
+        "avatars": "mit",
+        "stylegan3_lhq256": "mit",
+        "stylegan3_anime": "mit",
+        "tadne": "cc0-1.0",
+    }
+    assert CATALOGUE["stylegan2_ffhq"].licence_shown == "no licence shown"
 
 
 def test_source_and_licence_of_a_hub_model():
@@ -128,7 +149,7 @@ def test_visitors_name_only_what_is_offered(name, hub, monkeypatch):
 
 def test_visitors_get_what_is_offered():
     environ = {"SEFA_MODELS": "user/repo/file.pth@v1"}
-    assert list(available(environ)) == ["avatars", "user/repo/file.pth"]
+    assert list(available(environ)) == [*CATALOGUE, "user/repo/file.pth"]
     assert resolve_name("avatars", environ) is CATALOGUE["avatars"]
     assert resolve_name("user/repo/file.pth", environ).revision == "v1"
     assert "user/repo/file.pth" in sentence(resolve_name, "user/repo/file.pth@v1", environ)
@@ -137,7 +158,16 @@ def test_visitors_get_what_is_offered():
 def test_a_typo_suggests_the_name():
     assert "perhaps avatars is meant" in sentence(resolve_name, "avatar", {})
     assert "perhaps avatars is meant" in sentence(fetch, "avtars")
+    assert "perhaps stylegan_car512 is meant" in sentence(resolve_name, "stylegan_cars512", {})
     assert "perhaps" not in sentence(resolve_name, "zzz", {})
+
+
+def test_a_long_list_of_models_is_cut_short_behind_the_owners():
+    message = sentence(resolve_name, "zzz", {"SEFA_MODELS": "u/r/f.pth"})
+    listed = "avatars, u/r/f.pth, stylegan_animeface512, stylegan_car512, stylegan_cat256"
+    assert message.endswith(f": choose among {listed} and 10 more.")
+    many = " ".join(f"u/r/{'x' * 60}{i}.pth" for i in range(50))
+    assert len(sentence(resolve_name, "zzz", {"SEFA_MODELS": many})) < 400
 
 
 def test_owner_models_forms():
@@ -308,6 +338,45 @@ def test_unpinned_follows_the_branch(hub):
     second = fetch("user/one/model.pth")
     assert second.path.read_bytes() == b"newer" and second.revision == commit
     assert fetch(f"user/one/model.pth@{COMMIT}") == first
+
+
+def test_companions_come_with_the_checkpoint(hub):
+    commit = hub.push(
+        "user/deep", {"a/model.bin": b"1", "a/config.json": b"{}", "config.json": b""}
+    )
+    for source in (f"user/deep/a/model.bin@{commit}", "user/deep"):
+        fetched = fetch(source)
+        assert (fetched.path.parent / "config.json").read_bytes() == b"{}"
+        assert fetched.revision == commit
+    hub.requests.clear()
+    fetch(f"user/deep/a/model.bin@{commit}")
+    assert not hub.requests
+    fetch("user/deep/a/model.bin")
+    assert hub.requests == [("HEAD", "/user/deep/resolve/main/a/model.bin")]
+
+
+def test_companions_that_are_missing_are_no_error(hub, monkeypatch):
+    hub.push("user/deep", {"model.bin": b"1"})
+    calls = []
+    fetched = fetch("user/deep/model.bin", lambda done, total: calls.append((done, total)))
+    assert [path.name for path in fetched.path.parent.iterdir()] == ["model.bin"]
+    assert calls[-1] == (1, 1)
+    named = Model("named", "user/one", "model.pth", companions=("a.json", "b.json"))
+    assert fetch(named).path.read_bytes() == WEIGHTS
+    # An owner's models, too, and under whatever name the second revision has.
+    monkeypatch.setenv("SEFA_MODELS", "user/deep/model.bin user/deep/model.bin@v1")
+    assert {m.companions for m in owner_models()[0]} == {("config.json",)}
+    assert CATALOGUE["biggan_deep128"].companions == ("config.json",)
+
+
+def test_companions_that_cannot_be_had_are_an_error(hub, tmp_path):
+    """Else a checkpoint would be read without its configuration from then on."""
+    hub.push("user/one", {"model.bin": b"1" * 99, "config.json": b"{}"})
+    hub.corrupt = True
+    assert "user/one/config.json arrived damaged" in sentence(fetch, "user/one/model.bin")
+    assert not cached_files(tmp_path)
+    hub.corrupt = False
+    assert fetch("user/one/model.bin").path.with_name("config.json").read_bytes() == b"{}"
 
 
 def test_branches_and_tags(hub):

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+import checkpoints
 import sefa
 from sefa import __main__ as command_line
 from sefa.__main__ import main, model_name, option_parser, safe_name, step_distances
-from tests.helpers import tiny_stylegan2
+from sefa.generators import FAMILIES
+from tests.helpers import TinyConditional, tiny_conditional, tiny_stylegan2
 from tests.pages import Page
 
 SMALL = ["-N", "2", "-K", "3", "--step", "3", "--viz_size", "16", "--image_format", "png"]
@@ -237,6 +239,123 @@ def test_a_class_is_chosen_for_conditional_models(tmp_path, capsys):
     assert_same_images(page.strip(1, 0), expected)
 
 
+# --------------------------------------------------------- images that depend on more than w, grey
+
+
+NAMES = ["tench", "Golden Retriever", "golden eagle", "<b>/../hen"]
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A grey model of 28 px, one layer, z 6 and four classes, whose images need them beside w."""
+    monkeypatch.setitem(FAMILIES, "tiny", TinyConditional)
+    (tmp_path / "models").mkdir()
+    return tiny_conditional(tmp_path / "models" / "tiny.safetensors", class_names=NAMES)
+
+
+SMALL_GREY = [*SMALL, "--viz_size", "28"]
+
+
+def facts_of(page):
+    return dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
+
+
+def expected_tiny(generator, z, index, psi, vector, distances, truncated=True):
+    label = generator.one_hot(index, len(distances))
+    moved = (psi if truncated else 1.0) * z[:, None].repeat(len(distances), 1, 1)
+    moved = moved + torch.tensor(distances)[:, None, None] * vector.float()
+    return uint8(generator.synthesize(moved, label, psi))
+
+
+@pytest.mark.parametrize("asked", ["1", "golden retriever", " Golden R"])
+def test_a_class_is_an_index_or_a_name(tiny, tmp_path, capsys, asked):
+    out = tmp_path / "out"
+    assert run([str(tiny), *SMALL_GREY, "--class_idx", asked], out) == 0
+    printed = capsys.readouterr().out
+    assert ": tiny, 28 px, 1 layer, z 6, w 6, 4 classes\n" in printed
+    generator = sefa.load_generator(tiny)
+    vectors = sefa.factorize(generator).vectors
+    prefix = "tiny_N2_K3_Lall_seed0_class1_Golden_Retriever"
+    assert set(pages_in(out)) == {f"{prefix}_{o}_first.html" for o in ("sample", "semantic")}
+    for page in pages_in(out).values():
+        facts = "seeds 0 to 1, truncation psi 0.7, class 1 Golden Retriever"
+        assert facts_of(page)["Samples"] == facts
+        for sample, semantic in page.pairs:
+            z = generator.sample_z([sample])
+            expected = expected_tiny(generator, z, 1, 0.7, vectors[semantic], [-3.0, 0.0, 3.0])
+            assert expected.shape == (3, 28, 28, 1)
+            assert_same_images(page.strip(sample, semantic), expected)
+    # The page's own command, with the name in it, makes it again.
+    command = shlex.split(page.texts["code"][0])
+    assert run(command[3:], tmp_path / "again") == 0
+    for name, page in pages_in(out).items():
+        assert pages_in(tmp_path / "again")[name].text == page.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("4", "This model has no class 4; classes are 0 to 3."),
+        ("-1", "This model has no class named '-1'"),
+        ("golden", "named 'golden'; the nearest: Golden Retriever (1), golden eagle (2)."),
+        ("trench", "This model has no class named 'trench'; the nearest: tench (0)."),
+        ("", "This model has no class named ''"),
+        ("9" * 5000, "This model has no class named '999"),
+    ],
+)
+def test_a_class_that_is_not_there_is_one_line(tiny, tmp_path, capsys, asked, said):
+    assert_refused([str(tiny), f"--class_idx={asked}"], tmp_path / "out", capsys, said)
+
+
+def test_a_model_with_named_classes_wants_one(tiny, tmp_path, capsys):
+    said = "This model is class-conditional: choose --class_idx 0 to 3 or a class's name."
+    assert_refused([str(tiny)], tmp_path / "out", capsys, said)
+
+
+def test_a_hostile_class_name_is_text_on_the_page_and_harmless_on_disk(tiny, tmp_path):
+    assert run([str(tiny), *SMALL_GREY, "--class_idx", "3"], tmp_path / "out") == 0
+    for name, page in pages_in(tmp_path / "out").items():
+        assert name.startswith("tiny_N2_K3_Lall_seed0_class3_b_.._hen_")
+        assert facts_of(page)["Samples"].endswith("class 3 <b>/../hen") and "b" not in page.texts
+
+
+@pytest.mark.parametrize("space", ["z", "w", "wp"])
+def test_codes_of_any_space_are_of_the_class(tiny, tmp_path, capsys, space):
+    generator = sefa.load_generator(tiny)
+    z = np.random.RandomState(4).randn(2, 6).astype(np.float32)
+    codes = z[:, None] if space == "wp" else z
+    options = [*SMALL_GREY[2:], "--codes_space", space, "--trunc_psi", "0.5"]
+    np.save(tmp_path / "codes.npy", codes)
+    arguments = [str(tiny), *options, "--codes", str(tmp_path / "codes.npy")]
+    assert_refused(arguments, tmp_path / "out", capsys, "choose --class_idx 0 to 3")
+    assert run([*arguments, "--class_idx", "2"], tmp_path / "out") == 0
+    name = "tiny_N2_K3_Lall_codes-codes_class2_golden_eagle_sample_first.html"
+    page = pages_in(tmp_path / "out")[name]
+    truncation = ", truncation psi 0.5" if space == "z" else ""
+    facts = f"2 codes of codes.npy, used as {space}{truncation}, class 2 golden eagle"
+    assert facts_of(page)["Samples"] == facts
+    vector = sefa.factorize(generator).vectors[1]
+    distances = [-3.0, 0.0, 3.0]
+    expected = expected_tiny(
+        generator, torch.from_numpy(z[1:]), 2, 0.5, vector, distances, truncated=space == "z"
+    )
+    assert_same_images(page.strip(1, 1), expected)
+
+
+def test_codes_in_w_need_no_class_where_w_holds_it(tmp_path):
+    path = str(tiny_stylegan2(tmp_path / "cond.safetensors", label_dim=3))
+    page = codes_page(path, np.zeros((1, 12), np.float32), tmp_path)
+    assert facts_of(page)["Samples"] == "1 codes of my codes.npy, used as w"
+
+
+def test_nothing_is_said_of_truncation_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setitem(FAMILIES, "tiny", TinyConditional)
+    path = tiny_conditional(tmp_path / "plain.safetensors", has_truncation=False)
+    assert run([str(path), *SMALL_GREY, "--class_idx", "0"], tmp_path / "out") == 0
+    page = pages_in(tmp_path / "out")["plain_N2_K3_Lall_seed0_class0_sample_first.html"]
+    assert facts_of(page)["Samples"] == "seeds 0 to 1, class 0"
+
+
 # ------------------------------------------------------------------------------- prepared codes
 
 
@@ -433,7 +552,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(model, tmp_path, capsys, mon
 
 
 def test_ctrl_c_is_quiet_and_leaves_nothing(model, tmp_path, capsys, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command_line, "render", interrupted)
@@ -454,6 +573,7 @@ def test_help_documents_every_option(capsys):
             assert option in text
     assert "seed 0 shows other" in text
     assert "SEFA_DEVICE" in text
+    assert all(name in text for name in checkpoints.CATALOGUE)
 
 
 def test_it_runs_as_a_module(model, tmp_path):

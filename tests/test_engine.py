@@ -10,8 +10,12 @@ import numpy as np
 import torch
 
 import checkpoints
+import sefa
 from sefa.editing import Edit, Recipe
-from sefa.rendering import render
+from sefa.generators import FAMILIES
+from sefa.rendering import LoadedModel, render
+from tests.helpers import TinyConditional, tiny_conditional
+from tests.pages import decode
 from ui import engine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,19 +47,47 @@ def entry_arguments(monkeypatch) -> tuple:
 
 
 def test_what_crosses_the_entry_is_a_path_and_numpy(monkeypatch):
-    path, w = entry_arguments(monkeypatch)
+    path, w, conditions = entry_arguments(monkeypatch)
     assert type(path) is str and type(w) is np.ndarray and w.dtype == np.float32
-    images = engine.synthesize(path, w)
+    assert conditions == {}
+    images = engine.synthesize(path, w, conditions)
     assert type(images) is np.ndarray and images.dtype == np.uint8
     for value in (path, w, images):
         pickle.loads(pickle.dumps(value))
 
 
+def test_conditions_cross_the_entry_as_numpy_and_numbers(monkeypatch, tmp_path):
+    monkeypatch.setitem(FAMILIES, "tiny", TinyConditional)
+    path = str(tiny_conditional(tmp_path / "tiny.safetensors"))
+    model = engine.OpenModel("user/tiny/file.bin", Path(path), None)
+    recipe = Recipe(num_samples=3, truncation_psi=0.4, class_index=2)
+    seen = []
+
+    def worker(*arguments):
+        seen.append(pickle.loads(pickle.dumps(arguments)))
+        return engine.synthesize(*seen[-1])
+
+    monkeypatch.setattr(engine, "synthesize_on_gpu", worker)
+    here = engine.draw(model, recipe)
+    monkeypatch.setattr(engine, "ON_ZERO_GPU", True)
+    assert np.array_equal(engine.draw(model, recipe), here)
+    for _, _, conditions in seen:
+        assert type(conditions["label"]) is np.ndarray and type(conditions) is dict
+        assert conditions["label"].tolist() == [[0.0, 0.0, 1.0, 0.0]] * 3
+        assert conditions["truncation_psi"] == 0.4
+    expected = LoadedModel(sefa.load_generator(path)).images(recipe)
+    assert here.shape == (3, 28, 28, 1) and np.abs(here.astype(int) - expected).max() <= 1
+    # The embedded model is drawn without the entry there, and needs the same.
+    monkeypatch.setattr(engine, "EMBEDDED", model.name)
+    monkeypatch.setattr(engine, "synthesize_on_gpu", None)
+    assert np.array_equal(engine.draw(model, recipe), here)
+
+
 def test_the_entry_works_in_a_fresh_process(monkeypatch):
-    path, w = entry_arguments(monkeypatch)
+    arguments = entry_arguments(monkeypatch)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        images = pool.apply(engine.synthesize, (path, w))
-    here = engine.synthesize(path, w)
+        images = pool.apply(engine.synthesize, arguments)
+    here = engine.synthesize(*arguments)
     # Another process may split the work among threads differently: within one grey level.
     assert np.abs(images.astype(int) - here).max() <= 1
 
@@ -99,6 +131,13 @@ def test_frames_without_edits_are_the_originals():
     assert after == before
     after, again = engine.frames(model, RECIPE)
     assert again == before and after != before
+
+
+def test_tiny_images_are_sent_as_they_are():
+    images = np.random.RandomState(0).randint(0, 256, (2, 28, 28, 1), np.uint8)
+    assert np.array_equal([decode(uri) for uri in engine.encode(images)], images)
+    (large,) = engine.encode(np.zeros((1, 64, 64, 3), np.uint8))
+    assert large.startswith("data:image/jpeg;")
 
 
 def test_draw_is_the_library_rendering():

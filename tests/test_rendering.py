@@ -9,8 +9,14 @@ import torch
 
 import sefa
 from sefa import CheckpointError, Edit, Recipe, UserError, factorize, generators, rendering
-from sefa.rendering import LoadedModel, ModelCache, default_device, render, to_uint8
-from tests.helpers import is_one_sentence, tiny_state_dict, tiny_stylegan2
+from sefa.rendering import LoadedModel, ModelCache, default_device, render, take_rows, to_uint8
+from tests.helpers import (
+    TinyConditional,
+    is_one_sentence,
+    tiny_conditional,
+    tiny_state_dict,
+    tiny_stylegan2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +150,51 @@ def test_a_conditional_model_needs_its_label(conditional):
     for label in (None, torch.zeros(1, 3), torch.zeros(2, 4)):
         with pytest.raises(UserError, match=r"needs labels of shape \[2, 3\]"):
             generator.map(generator.sample_z([0, 1]), label)
+
+
+# ----------------------------------------------------------------- images that take more than w
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.setitem(generators.FAMILIES, "tiny", TinyConditional)
+    return LoadedModel(sefa.load_generator(tiny_conditional(tmp_path / "tiny.safetensors")))
+
+
+def test_what_the_images_depend_on_beside_w_comes_with_it(tiny):
+    generator = tiny.generator
+    recipe = Recipe(num_samples=2, truncation_psi=0.4, class_index=3)
+    w, conditions = tiny.inputs(recipe)
+    label = torch.tensor([[0.0, 0.0, 0.0, 1.0]] * 2)
+    assert torch.equal(conditions["label"], label) and conditions["truncation_psi"] == 0.4
+    assert torch.equal(w, tiny.ws(recipe))
+    assert torch.equal(w, generator.map(generator.sample_z([0, 1]), label, 0.4))
+    expected = to_uint8(generator.synthesize(w, label=label, truncation_psi=0.4)).numpy()
+    assert np.array_equal(tiny.images(recipe), expected)
+    assert expected.shape == (2, 28, 28, 1)
+    assert levels_apart(expected, tiny.images(Recipe(num_samples=2, truncation_psi=0.4))) > 50
+
+
+def test_conditions_are_split_with_the_batches(tiny):
+    generator = tiny.generator
+    w = generator.sample_z(range(5))[:, None]
+    label = torch.eye(4)[[0, 1, 2, 3, 0]]
+    conditions = generator.conditions(label, 0.7)
+    alone = [
+        to_uint8(generator.synthesize(w[i : i + 1], label[i : i + 1], 0.7)).numpy()
+        for i in range(5)
+    ]
+    for batch_size in (1, 2, 5, None):
+        images = render(generator, w, batch_size, conditions=conditions)
+        assert levels_apart(images, np.concatenate(alone)) <= 1
+
+
+def test_rows_of_conditions_and_nothing_else_are_taken():
+    conditions = {"label": torch.eye(3), "truncation_psi": 0.5, "names": ["a", "b"]}
+    taken = take_rows(conditions, [2, 2])
+    assert taken["label"].tolist() == [[0, 0, 1]] * 2
+    assert (taken["truncation_psi"], taken["names"]) == (0.5, ["a", "b"])
+    assert take_rows({}, [0]) == {}
 
 
 # ----------------------------------------------------------------------------------------- edits

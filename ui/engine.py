@@ -7,10 +7,11 @@ never meet. The caches hold what is the same for everybody: models, factorisatio
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import spaces
@@ -25,6 +26,7 @@ from sefa.rendering import LoadedModel, ModelCache, default_device, render
 
 EMBEDDED = "avatars"
 LIVE_SECONDS = 0.15  # a gallery that takes longer than this is drawn on release, not while dragging
+TINY = 64  # images of fewer pixels a side are shown enlarged, every pixel in sight
 GPU_SECONDS = 5  # asked of ZeroGPU for one call; what is asked for is what counts
 ON_ZERO_GPU = Config.zero_gpu
 
@@ -78,12 +80,35 @@ def find_directions(model: OpenModel, layers: str) -> tuple[Directions, float]:
     return directions, time.perf_counter() - start
 
 
-def synthesize(path: str, w: np.ndarray) -> np.ndarray:
-    """uint8 [N, H, W, C] for float32 w [N, num_ws, w_dim], on this machine's device."""
-    return render(MODELS.get(path, default_device()).generator, torch.from_numpy(w))
+def synthesize(path: str, w: np.ndarray, conditions: Mapping[str, Any]) -> np.ndarray:
+    """uint8 [N, H, W, C] for float32 w [N, num_ws, w_dim], on this machine's device.
+
+    `conditions`: what the images depend on beside w, arrays with N rows and plain values.
+    """
+    return render_arrays(MODELS.get(path, default_device()), w, conditions)
 
 
-# The one entry that may run on a ZeroGPU worker: a path and numpy in, numpy out, nothing kept.
+def render_arrays(model: LoadedModel, w: np.ndarray, conditions: Mapping[str, Any]) -> np.ndarray:
+    """`render` for what `portable` made."""
+    tensors = {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in conditions.items()
+    }
+    return render(model.generator, torch.from_numpy(w), conditions=tensors)
+
+
+def portable(model: OpenModel, recipe: Recipe, edited: bool) -> tuple[np.ndarray, dict[str, Any]]:
+    """(w, conditions) of a recipe as numpy and plain values, which any process can be sent."""
+    w, conditions = model.loaded.inputs(recipe, edited)
+    arrays = {
+        name: value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+        for name, value in conditions.items()
+    }
+    return w.cpu().numpy(), arrays
+
+
+# The one entry that may run on a ZeroGPU worker: a path, numpy and plain values in, numpy out,
+# nothing kept.
 synthesize_on_gpu = spaces.GPU(duration=GPU_SECONDS)(synthesize)
 
 
@@ -91,19 +116,19 @@ def draw(model: OpenModel, recipe: Recipe, edited: bool = True) -> np.ndarray:
     """uint8 [num_samples, H, W, C] of a recipe, with or without its edits."""
     if ON_ZERO_GPU and model.name != EMBEDDED:
         # Whose quota a call uses up is told by the thread that the request runs in.
-        return synthesize_on_gpu(str(model.path), model.loaded.ws(recipe, edited).numpy())
+        return synthesize_on_gpu(str(model.path), *portable(model, recipe, edited))
     return RENDERER.submit(draw_here, model, recipe, edited).result()
 
 
 def draw_here(model: OpenModel, recipe: Recipe, edited: bool) -> np.ndarray:
     """`draw` in this process, timed; for the rendering thread."""
     start = time.perf_counter()
-    w = model.loaded.ws(recipe, edited).numpy()
+    w, conditions = portable(model, recipe, edited)
     if ON_ZERO_GPU:
         # Quick on the CPU, and a call to the GPU for every move would use up a visitor's quota.
-        images = render(model.loaded.generator, torch.from_numpy(w))
+        images = render_arrays(model.loaded, w, conditions)
     else:
-        images = synthesize_on_gpu(str(model.path), w)
+        images = synthesize_on_gpu(str(model.path), w, conditions)
     note_speed(str(model.path), (time.perf_counter() - start) / len(images))
     return images
 
@@ -129,7 +154,7 @@ def is_live(model: OpenModel, num_samples: int) -> bool:
 @functools.lru_cache(maxsize=64)
 def originals(model: OpenModel, recipe: Recipe) -> list[str]:
     """The frames of a recipe without edits, kept because every move is compared with them."""
-    return encode_images(draw(model, recipe, edited=False))
+    return encode(draw(model, recipe, edited=False))
 
 
 def frames(model: OpenModel, recipe: Recipe) -> tuple[list[str], list[str]]:
@@ -139,5 +164,10 @@ def frames(model: OpenModel, recipe: Recipe) -> tuple[list[str], list[str]]:
 
 
 def edited_frames(model: OpenModel, recipe: Recipe) -> list[str]:
-    """Data URIs of every sample with the edits: jpeg, which is quick to make."""
-    return encode_images(draw(model, recipe))
+    """Data URIs of every sample with the edits."""
+    return encode(draw(model, recipe))
+
+
+def encode(images: np.ndarray) -> list[str]:
+    """Data URIs for the gallery: jpeg, which is quick to make; tiny images lose nothing by png."""
+    return encode_images(images, "png" if images.shape[1] < TINY else "jpeg")

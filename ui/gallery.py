@@ -1,9 +1,9 @@
 """The gallery: one HTML component that paints frames in place, ahead of which nothing old gets.
 
 The server sends JSON: {"sequence", "query", "base", "after": [uri], "before": [uri] or null,
-"seeds": [int], "pixels": int}. The page numbers every request for a frame when it is sent; a frame
+"seeds": [int], "tiny": bool}. The page numbers every request for a frame when it is sent; a frame
 that arrives after a newer one is dropped, so the last value always wins. "before" comes only when
-the originals ("base") may have changed.
+the originals ("base") may have changed. The pixels of "tiny" images are shown as squares.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from sefa.editing import Recipe
+from ui.engine import TINY
 
 
 def frame(
@@ -30,7 +31,7 @@ def frame(
         "after": after,
         "before": before,
         "seeds": recipe.seeds(),
-        "pixels": pixels,
+        "tiny": pixels < TINY,
     }
 
 
@@ -77,6 +78,8 @@ CSS = """
 .frames figure { margin: 0; display: flex; gap: 2px; border-radius: 10px; overflow: hidden;
   background: var(--background-fill-secondary); }
 .frames img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; min-width: 0; }
+/* Enlarged ten times, smooth pixels would pass for an image out of focus. */
+.frames[data-tiny=true] img { image-rendering: pixelated; }
 .frames[data-view=after] .before, .frames[data-view=before] .after { display: none; }
 .frames[data-view=both] { max-width: 100%; }
 .bar { display: flex; flex-wrap: wrap; gap: 8px; justify-content: space-between;
@@ -147,6 +150,7 @@ function paint(frame) {
   base = frame.base;
   frames.dataset.sequence = frame.sequence;   // says what is shown, for scripts that watch
   frames.dataset.query = frame.query;
+  frames.dataset.tiny = frame.tiny;
   const url = new URL(window.location.href);
   const others = [...url.searchParams].filter(([key]) => key.startsWith('__'));
   url.search = frame.query;
