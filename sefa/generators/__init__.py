@@ -7,8 +7,9 @@ from torch import Tensor
 from sefa.errors import CheckpointError
 from sefa.generators.generator import Generator
 from sefa.generators.stylegan2 import StyleGAN2
+from sefa.generators.stylegan3 import StyleGAN3
 
-FAMILIES: dict[str, type[Generator]] = {StyleGAN2.family: StyleGAN2}
+FAMILIES: dict[str, type[Generator]] = {family.family: family for family in (StyleGAN2, StyleGAN3)}
 
 
 def build(state_dict: Mapping[str, Tensor], config: Mapping) -> Generator:
