@@ -22,6 +22,7 @@ DESCRIPTION = "NVIDIA's StyleGAN3"
 
 INPUT = "synthesis.input"
 LAYER = re.compile(r"synthesis\.(L(\d{1,4})_(\d{1,5})_(\d{1,6}))\.(.+)", re.ASCII)
+FILTER_SIZE = 6  # taps a pixel of the lower resolution
 MAPPING_LR = 0.01  # what our mapping multiplies the stored weights with
 
 
@@ -161,7 +162,7 @@ def config_from_names(found: Found, layers: list[tuple[str, int]]) -> dict[str, 
         config = default_schedule(resolution, num_layers, margin=(sizes[0] - rate) // 2)
         if [layer["size"] for layer in config["layers"]] == sizes:
             check_filters(found.tensors, layers, config)
-            return config
+            return {**config, "output_scale": 0.25}
     shown = ", ".join(map(str, sizes[:20]))
     raise CheckpointError(
         f"its layers have the sizes {shown}, which are not those of the usual settings of "
@@ -170,27 +171,25 @@ def config_from_names(found: Found, layers: list[tuple[str, int]]) -> dict[str, 
 
 
 def check_filters(tensors: Mapping[str, Tensor], layers: list, config: Mapping) -> None:
-    """A filter where something is resampled, of a multiple of the factor; waves in the band."""
+    """A filter of 6 taps a pixel where something is resampled, and waves within the band."""
     last = len(layers) - 1
     for i, ((name, _), setting) in enumerate(zip(layers, config["layers"], strict=True)):
         for part in ("up", "down"):
             taps = tensors.get(f"synthesis.{name}.{part}_filter")
             factor = setting[part] if i < last else 1  # toRGB has no filter
-            if (taps is None) != (factor == 1) or (
-                taps is not None and (taps.ndim == 0 or len(taps) % factor)
-            ):
-                found = "none" if taps is None else f"of shape {list(taps.shape)}"
+            count = 1 if taps is None else taps.shape[0] if taps.ndim else 0
+            if count != (FILTER_SIZE * factor if factor > 1 else 1):
                 raise CheckpointError(
-                    f"the {part}_filter of {name} is {found}, which does not fit a factor of "
-                    f"{factor}, so it was not made with the usual settings of StyleGAN3."
+                    f"the {part}_filter of {name} has {count} taps where {FILTER_SIZE * factor} "
+                    "would be usual, and without its original pickle the settings cannot be told."
                 )
     freqs, bandwidth = tensors[f"{INPUT}.freqs"], config["input"]["bandwidth"]
     if freqs.ndim == 2 and freqs.is_floating_point() and freqs.numel():
         highest = freqs.float().norm(dim=1).max().item()
         if highest > bandwidth * 1.01:
             raise CheckpointError(
-                f"its input has frequencies up to {highest:.3g} where at most {bandwidth:g} were "
-                "expected, so it was not made with the usual settings of StyleGAN3."
+                f"its input has frequencies up to {highest:.3g} where at most {bandwidth:g} would "
+                "be usual, and without its original pickle the settings cannot be told."
             )
 
 
