@@ -18,6 +18,7 @@ from sefa.formats import (
     genforce_stylegan2,
     hf_biggan,
     native,
+    nvidia_stylegan3,
     pytorch_dcgan,
 )
 from sefa.formats.checkpoint import Checkpoint, Found
@@ -29,6 +30,7 @@ LAYOUTS = (  # the last takes any names, as long as the shapes chain
     genforce_pggan,
     genforce_stylegan,
     genforce_stylegan2,
+    nvidia_stylegan3,
     hf_biggan,
     pytorch_dcgan,
 )

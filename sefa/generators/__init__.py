@@ -11,9 +11,10 @@ from sefa.generators.generator import Generator
 from sefa.generators.pggan import PGGAN
 from sefa.generators.stylegan import StyleGAN
 from sefa.generators.stylegan2 import StyleGAN2
+from sefa.generators.stylegan3 import StyleGAN3
 
 FAMILIES: dict[str, type[Generator]] = {
-    family.family: family for family in (PGGAN, StyleGAN, StyleGAN2, BigGAN, DCGAN)
+    family.family: family for family in (PGGAN, StyleGAN, StyleGAN2, StyleGAN3, BigGAN, DCGAN)
 }
 # What a few numbers in a file may ask for: a layer doubles the image, and directions take the square
 # of w_dim. Published models reach 1024 px and 1024 numbers.

@@ -171,6 +171,9 @@ class Weights:
     def __contains__(self, name: str) -> bool:
         return name in self._rest
 
+    def ndim(self, name: str) -> int:
+        return self._get(name).ndim
+
     def shape(self, name: str, ndim: int) -> tuple[int, ...]:
         """The shape of a tensor that stays to be taken; it must have `ndim` dimensions."""
         tensor = self._get(name)

@@ -59,3 +59,69 @@ def blur(x: Tensor) -> Tensor:
     taps = torch.tensor(BLUR_TAPS, dtype=x.dtype, device=x.device)
     kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 3, 3)
     return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
+
+
+def upsample(x: Tensor, taps: Tensor | None, factor: int, pad: int, size: int) -> Tensor:
+    """[N, C, H, W] -> [N, C, size, size]: zeros inserted, padded, filtered along both axes.
+
+    Every pixel is followed by `factor` - 1 zeros, `pad` zeros come before the first (negative:
+    pixels are cut), as many after the last as give `size` pixels, and the filter `taps` [K] (None:
+    the identity) has gain `factor` a axis.
+    """
+    if taps is None and factor == 1:
+        after = [size - pad - length for length in x.shape[2:]]
+        return F.pad(x, (pad, after[1], pad, after[0]))
+    if taps is None:
+        taps = torch.ones(1, dtype=x.dtype, device=x.device)
+    # A transposed convolution, which skips the zeros. Of its full output `crop` pixels are cut in
+    # front; only the `needed` pixels of x that reach the rest take part.
+    count = len(taps)
+    first = -pad // factor
+    crop = count - 1 + -pad % factor
+    extra = (size - count + 2 * crop) % factor
+    needed = (size - count + 2 * crop - extra) // factor + 1
+    after = [first + needed - length for length in x.shape[2:]]
+    x = channels_last_on_cpu(F.pad(x, (-first, after[1], -first, after[0])))
+    for axis in (0, 1):
+        x = F.conv_transpose2d(
+            x,
+            depthwise(taps * factor, axis, x.shape[1]),
+            stride=pair(axis, factor, 1),
+            padding=pair(axis, crop, 0),
+            output_padding=pair(axis, extra, 0),
+            groups=x.shape[1],
+        )
+    return x
+
+
+def downsample(x: Tensor, taps: Tensor | None, factor: int) -> Tensor:
+    """[N, C, H, W] -> [N, C, H', W']: filtered where it fits, then every `factor`-th pixel.
+
+    taps: [K], applied along both axes, or [K, K]; None is the identity.
+    """
+    if taps is None:
+        return x[:, :, ::factor, ::factor]
+    x = channels_last_on_cpu(x)
+    channels = x.shape[1]
+    if taps.ndim == 2:
+        kernel = taps.flip(0, 1).expand(channels, 1, -1, -1)
+        return F.conv2d(x, kernel, stride=factor, groups=channels)
+    for axis in (0, 1):
+        kernel = depthwise(taps.flip(0), axis, channels)
+        x = F.conv2d(x, kernel, stride=pair(axis, factor, 1), groups=channels)
+    return x
+
+
+def depthwise(taps: Tensor, axis: int, channels: int) -> Tensor:
+    """Taps [K] along axis 0 (height) or 1 (width) as a kernel [channels, 1, K, 1] or alike."""
+    return taps.view(pair(axis, -1, 1)).expand(channels, 1, -1, -1)
+
+
+def pair(axis: int, along: int, across: int) -> tuple[int, int]:
+    """(height, width) of something that differs between the two axes."""
+    return (along, across) if axis == 0 else (across, along)
+
+
+def channels_last_on_cpu(x: Tensor) -> Tensor:
+    """The layout in which depthwise convolutions are quick on a CPU (twice to five times)."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
