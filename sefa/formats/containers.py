@@ -46,6 +46,8 @@ def read_container(file: Piece, path: Path) -> Any:
     head = file.part(0, min(file.length, 512)).read()
     if not head:
         raise CheckpointError("the file is empty.")
+    if head[5:9] == b"\0\0\0{":  # whose length, in the first bytes, may look like a pickle's start
+        return read_safetensors(file, path)
     if head.startswith((b"PK\3\4", b"PK\5\6")):
         return read_torch_zip(file)
     if head[0] == 0x80 and head[2:14] == LEGACY_MAGIC:
