@@ -10,12 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from sefa.errors import CheckpointError
-from sefa.formats import genforce_stylegan2, native
+from sefa.formats import (
+    genforce_stylegan2,
+    native,
+    nvidia_stylegan2,
+    rosinality,
+    tf_stylegan2,
+)
 from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.formats.containers import read_container
 from sefa.formats.unwrap import unwrap
 
-LAYOUTS = (native, genforce_stylegan2)
+LAYOUTS = (
+    native,
+    genforce_stylegan2,
+    nvidia_stylegan2,
+    rosinality,
+    tf_stylegan2,
+)
 
 
 def read(path: str | Path) -> Checkpoint:

@@ -6,12 +6,11 @@ are flipped in height and width before the transposed convolution.
 
 import re
 
-import torch
 from torch import Tensor
 
 from sefa.errors import CheckpointError
 from sefa.formats.checkpoint import Checkpoint, Found
-from sefa.generators.ops import FIR_TAPS
+from sefa.formats.kernels import check_kernel
 
 DESCRIPTION = "genforce's StyleGAN2 .pth"
 
@@ -35,7 +34,7 @@ def translate(found: Found) -> Checkpoint:
     renamed: dict[str, Tensor] = {}
     for name, tensor in found.tensors.items():
         if name.endswith(("filter.kernel", "upsample.kernel")):
-            check_kernel(name, tensor)
+            check_kernel(name, tensor, gain=4.0)
         else:
             new_name = rename(name)
             if new_name in renamed:
@@ -50,6 +49,8 @@ def rename(name: str) -> str:
         return "w_avg"
     if name == "synthesis.early_layer.const":
         return "synthesis.const"
+    if name.startswith("mapping.LabelEmbed."):  # the stylegan2ada variant; normalised on its own
+        return name.replace("LabelEmbed", "embed")
     match = re.fullmatch(r"synthesis\.(layer|output)(\d+)\.(.+)", name)
     if match and match[3] in PARTS:
         module = "conv" if match[1] == "layer" else "to_rgb"
@@ -58,7 +59,7 @@ def rename(name: str) -> str:
 
 
 def convert(name: str, tensor: Tensor) -> Tensor:
-    if name.endswith("affine.bias"):
+    if name.endswith("affine.bias") and tensor.is_floating_point():
         return tensor.float() + 1.0
     if name.endswith("noise_const") and tensor.ndim == 4 and tensor.shape[:2] == (1, 1):
         return tensor[0, 0]
@@ -66,13 +67,3 @@ def convert(name: str, tensor: Tensor) -> Tensor:
     if match and int(match[1]) % 2 == 1 and tensor.ndim == 4:
         return tensor.flip(2, 3)
     return tensor
-
-
-def check_kernel(name: str, kernel: Tensor) -> None:
-    """The network has one filter, with gain 4; a file with another would give wrong images."""
-    taps = torch.tensor(FIR_TAPS)
-    expected = 4.0 * torch.outer(taps, taps)
-    if kernel.numel() != 16 or not torch.allclose(
-        kernel.float().reshape(4, 4), expected, atol=1e-4
-    ):
-        raise CheckpointError(f"{name} is not the filter [1, 3, 3, 1] that is read here.")
