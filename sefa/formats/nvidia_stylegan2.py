@@ -16,7 +16,7 @@ from numbers import Real
 
 from torch import Tensor
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.formats.kernels import check_kernel
 from sefa.generators.stylegan2 import MAX_BLOCKS
@@ -50,7 +50,7 @@ EXPECTED: dict[str, Mapping] = {
 
 
 def recognises(found: Found) -> bool:
-    return {"synthesis.b4.const", "synthesis.b4.conv1.weight"} <= set(found.tensors)
+    return any(name.startswith("synthesis.b4.") for name in found.tensors)
 
 
 def translate(found: Found) -> Checkpoint:
@@ -77,7 +77,9 @@ def translate(found: Found) -> Checkpoint:
             if new_name in renamed:
                 raise CheckpointError(f"the weight {name} occurs twice.")
             renamed[new_name] = convert(name, tensor, attributes, lr_multiplier)
-    check_counts(found, renamed)
+    said = found.attributes.get("", {}).get("img_resolution")
+    check_size("img_resolution", said, renamed, of="pixels")
+    check_size("num_layers", mapping.get("num_layers"), renamed, of="layers")
     return Checkpoint(renamed, {name: value for name, value in config.items() if value is not None})
 
 
@@ -148,9 +150,7 @@ def kind_of(path: str) -> str:
 def read_gain(path: str, attributes: Mapping, name: str, usual: float) -> float:
     value = attributes.get(name, usual)
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < 1e9:
-        raise CheckpointError(
-            f"The {name} of {path} is {str(value)[:20]!r}, not a positive number."
-        )
+        raise CheckpointError(f"The {name} of {path} is {show(value, 20)}, not a positive number.")
     return float(value)
 
 
@@ -178,13 +178,18 @@ def read_clamps(found: Found) -> float | dict | None:
 def read_architecture(found: Found) -> str | None:
     """What all blocks say, None where they say nothing (the shapes tell then)."""
     said = {
-        str(attributes["architecture"])[:20]
+        path: attributes["architecture"]
         for path, attributes in found.attributes.items()
         if kind_of(path) == "b" and "architecture" in attributes
     }
-    if len(said) > 1:
-        raise CheckpointError(f"Blocks of several architectures: {', '.join(sorted(said))}.")
-    return said.pop() if said else None
+    for path, architecture in said.items():
+        if architecture not in ("skip", "orig", "resnet"):
+            raise CheckpointError(f"The architecture of {path} is {show(architecture)}.")
+    if len(set(said.values())) > 1:
+        raise CheckpointError(
+            f"Blocks of several architectures: {', '.join(sorted(set(said.values())))}."
+        )
+    return next(iter(said.values()), None)
 
 
 def check_module(path: str, attributes: Mapping) -> None:
@@ -193,27 +198,26 @@ def check_module(path: str, attributes: Mapping) -> None:
         value = attributes.get(name, expected)
         if not same(value, expected):
             raise CheckpointError(
-                f"The {name.strip('_')} of {path} is {str(value)[:40]!r} where {expected!r} was "
+                f"The {name.strip('_')} of {path} is {show(value, 40)} where {expected!r} was "
                 "expected, so its images would be wrong."
             )
 
 
 def same(value: object, expected: object) -> bool:
     if isinstance(expected, Real) and isinstance(value, Real):
-        return math.isclose(value, expected, rel_tol=1e-5)
+        return abs(value) < 1e9 and math.isclose(value, expected, rel_tol=1e-5)
     return isinstance(value, type(expected)) and value == expected
 
 
-def check_counts(found: Found, renamed: Mapping[str, Tensor]) -> None:
-    """A file that says how large it is must hold that much: shapes alone do not show a loss."""
+def check_size(name: str, said: object, renamed: Mapping[str, Tensor], of: str) -> None:
+    """A file that says how large it is must hold that much: shapes alone do not show a loss.
+
+    of: what `said` counts, "pixels" (the resolution) or "layers" (of the mapping).
+    """
     blocks = sum(f"synthesis.conv{2 * k}.weight" in renamed for k in range(MAX_BLOCKS))
-    depth = sum(name.startswith("mapping.dense") and name.endswith("weight") for name in renamed)
-    for path, name, count in [
-        ("", "img_resolution", 4 << max(blocks - 1, 0)),
-        ("mapping", "num_layers", depth),
-    ]:
-        said = found.attributes.get(path, {}).get(name)
-        if isinstance(said, int) and said != count:
-            raise CheckpointError(
-                f"its {name} is {str(said)[:20]}, but its weights are for {count}."
-            )
+    dense = [name for name in renamed if re.fullmatch(r"mapping\.dense\d+\.weight", name)]
+    count = 4 << max(blocks - 1, 0) if of == "pixels" else len(dense)
+    if isinstance(said, int) and said != count:
+        raise CheckpointError(
+            f"its {name} is {show(said, 20)}, but its weights are for {count} {of}."
+        )

@@ -35,7 +35,7 @@ PARTS = {
 
 
 def recognises(found: Found) -> bool:
-    return {"input.input", "conv1.conv.modulation.weight"} <= set(found.tensors)
+    return {"input.input", "style.1.weight"} <= set(found.tensors)
 
 
 def translate(found: Found) -> Checkpoint:

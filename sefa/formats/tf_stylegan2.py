@@ -16,11 +16,10 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.formats.checkpoint import Checkpoint, Found
-from sefa.formats.nvidia_stylegan2 import block_of
+from sefa.formats.nvidia_stylegan2 import block_of, check_size
 from sefa.generators.ops import FIR_TAPS
-from sefa.generators.stylegan2 import MAX_BLOCKS
 
 DESCRIPTION = "NVIDIA's TensorFlow StyleGAN2"
 
@@ -40,7 +39,7 @@ UNUSED = ("lod", "synthesis/lod")
 
 # Arguments that mean something only while training, or that the shapes of the weights tell.
 IGNORED = {
-    "latent_size", "label_size", "dlatent_size", "num_channels", "mapping_layers", "mapping_fmaps",
+    "latent_size", "label_size", "dlatent_size", "num_channels", "mapping_fmaps",
     "label_fmaps", "fmap_base", "fmap_decay", "fmap_min", "fmap_max", "num_fp16_res",
     "truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val",
     "style_mixing_prob", "dlatent_avg_beta", "w_avg_beta", "structure", "conditioning",
@@ -51,7 +50,7 @@ EXPECTED = {"nonlinearity": "lrelu", "mapping_nonlinearity": "lrelu", "normalize
 
 
 def recognises(found: Found) -> bool:
-    return {"synthesis/4x4/Const/const", "mapping/Dense0/weight"} <= set(found.tensors)
+    return any(name.startswith("synthesis/4x4/") for name in found.tensors)
 
 
 def translate(found: Found) -> Checkpoint:
@@ -71,26 +70,25 @@ def translate(found: Found) -> Checkpoint:
         if new_name in renamed:
             raise CheckpointError(f"the weight {name} occurs twice.")
         renamed[new_name] = convert(new_name, tensor)
-    check_resolution(kwargs, renamed)
+    check_size("resolution", kwargs.get("resolution"), renamed, of="pixels")
+    check_size("mapping_layers", kwargs.get("mapping_layers"), renamed, of="layers")
     return Checkpoint(renamed, config)
 
 
 def read_kwargs(kwargs: Mapping) -> dict:
     """The configuration of the family; refuses arguments that would need another network."""
-    known = {"mapping_lrmul", "conv_clamp", "architecture", "use_noise", "resolution"}
-    known |= IGNORED | set(EXPECTED) | {"resample_kernel"}
-    unknown = [str(name)[:40] for name in kwargs if name not in known]
+    read = {"mapping_lrmul", "conv_clamp", "architecture", "use_noise", "resample_kernel"}
+    known = IGNORED | read | {"resolution", "mapping_layers"} | set(EXPECTED)
+    unknown = [name for name in kwargs if name not in known]
     if unknown:
-        raise CheckpointError(f"its setting {unknown[0]!r} is not known here.")
+        raise CheckpointError(f"its setting {show(unknown[0])} is not known here.")
     for name, expected in EXPECTED.items():
         value = kwargs.get(name, expected)
         if type(value) is not type(expected) or value != expected:
-            raise CheckpointError(
-                f"its {name} is {str(value)[:40]!r} where {expected!r} was expected."
-            )
+            raise CheckpointError(f"its {name} is {show(value)} where {expected!r} was expected.")
     if not is_usual_kernel(kwargs.get("resample_kernel", [1, 3, 3, 1])):
         raise CheckpointError(
-            f"its resample_kernel is {str(kwargs['resample_kernel'])[:40]!r}, not the filter "
+            f"its resample_kernel is {show(kwargs['resample_kernel'])}, not the filter "
             "[1, 3, 3, 1] that is read here."
         )
     config = {"family": "stylegan2", "lr_multiplier": kwargs.get("mapping_lrmul")}
@@ -102,14 +100,15 @@ def read_kwargs(kwargs: Mapping) -> dict:
 
 def plain(value: object) -> object:
     """A plain number where numpy may have left one of its own."""
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and abs(value) < 1e9
+    return float(value) if is_number else value
 
 
 def is_usual_kernel(kernel: object) -> bool:
     """Whether it is a multiple of [1, 3, 3, 1]: TensorFlow's codes divide it by its sum."""
     if not isinstance(kernel, list | tuple) or len(kernel) != 4:
         return False
-    if not all(isinstance(tap, Real) for tap in kernel) or not 0 < sum(kernel) < 1e9:
+    if not all(isinstance(tap, Real) and 0 < tap < 1e9 for tap in kernel):
         return False
     pairs = zip(kernel, FIR_TAPS, strict=True)
     return all(abs(tap / sum(kernel) - usual) < 1e-4 for tap, usual in pairs)
@@ -149,13 +148,3 @@ def convert(name: str, tensor: Tensor) -> Tensor:
         match = re.fullmatch(r"synthesis\.conv(\d*[13579])\.weight", name)
         return torch.flip(tensor, (2, 3)) if match else tensor
     return tensor
-
-
-def check_resolution(kwargs: Mapping, renamed: Mapping[str, Tensor]) -> None:
-    """A file that says how large its images are must hold that many blocks."""
-    blocks = sum(f"synthesis.conv{2 * k}.weight" in renamed for k in range(MAX_BLOCKS))
-    said, found = kwargs.get("resolution"), 4 << max(blocks - 1, 0)
-    if isinstance(said, int) and said != found:
-        raise CheckpointError(
-            f"its resolution is {str(said)[:20]}, but its weights are for {found}."
-        )

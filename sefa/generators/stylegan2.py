@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.generators.generator import Generator, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappingNetwork, mean_w, truncate
 from sefa.generators.ops import fir_filter, upsample2x
@@ -117,7 +117,7 @@ class StyleGAN2(Generator):
         fits = [name for name, expected in layers.items() if found == expected]
         if not fits or (named is not None and named not in fits):
             wrong = (
-                f"do not fit the architecture {str(named)[:20]!r}"
+                f"do not fit the architecture {show(named, 20)}"
                 if fits
                 else "fit none of the architectures skip, orig and resnet"
             )
@@ -189,9 +189,11 @@ def read_clamps(config: Mapping, blocks: int) -> dict[str, float | None]:
     named = config.get("conv_clamp")
     if not isinstance(named, Mapping):
         return dict.fromkeys(names, positive(config, "conv_clamp", None))
-    unknown = [str(name)[:20] for name in named if name not in names]
+    unknown = [name for name in named if name not in names]
     if unknown:
-        raise CheckpointError(f"The conv_clamp names {unknown[0]!r}, no layer of this network.")
+        raise CheckpointError(
+            f"The conv_clamp names {show(unknown[0], 20)}, no layer of this network."
+        )
     return {name: positive(named, name, None) for name in names}
 
 
@@ -202,8 +204,7 @@ def count_samples(config: Mapping) -> int | None:
         return None
     if isinstance(samples, bool) or not isinstance(samples, int) or not 0 < samples <= MAX_SAMPLES:
         raise CheckpointError(
-            f"The w_avg_samples is {str(samples)[:20]!r}, not a whole number from 1 to "
-            f"{MAX_SAMPLES}."
+            f"The w_avg_samples is {show(samples, 20)}, not a whole number from 1 to {MAX_SAMPLES}."
         )
     return samples
 
