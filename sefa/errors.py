@@ -10,3 +10,11 @@ class UserError(ValueError):
 
 class CheckpointError(UserError):
     """A file is not a checkpoint we read: damaged, of an unknown kind, or unsafe."""
+
+
+def show(value: object, length: int = 40) -> str:
+    """What a file says, for a message: its repr cut short, or its type where it has none."""
+    try:
+        return repr(value)[:length]
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list in itself
+        return f"a {type(value).__name__}"

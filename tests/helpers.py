@@ -1,5 +1,6 @@
 """Small generators with random weights, in our own layout and in genforce's."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -8,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import sefa
+from sefa import formats, generators
 from sefa.errors import UserError
 from sefa.formats import native
-from sefa.formats.checkpoint import Checkpoint
+from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.generators.generator import Generator, Weights
 
 
@@ -58,6 +61,9 @@ def tiny_state_dict(
         state[f"{name}.noise_strength"] = randn(scale=0.2)
         state[f"{name}.noise_const"] = randn(4 * 2**block, 4 * 2**block)
         previous = channels[block]
+        if architecture == "resnet" and i % 2 == 0 and i > 0:
+            out, previous_out = channels[block], channels[block - 1]
+            state[f"synthesis.skip{block}.weight"] = randn(out, previous_out, 1, 1)
         if i % 2 == 0 and (architecture == "skip" or block == blocks - 1):
             modulated(f"synthesis.to_rgb{block}", num_channels, 1)
             state[f"synthesis.to_rgb{block}.weight"] *= 0.3
@@ -249,3 +255,43 @@ def tiny_conditional(path: str | Path, label_dim: int = 4, resolution: int = 28,
     }
     native.write(Checkpoint(state, {"family": "tiny", **config}), path)
     return Path(path)
+
+
+def read_golden(path: Path) -> tuple[Found, dict[str, Tensor]]:
+    """A reference case in one .npz: what was found in its file, and the expected numbers."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    attributes = json.loads(str(arrays.pop("attributes", "{}")))
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    weights = {
+        name.removeprefix("weights/"): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith("weights/")
+    }
+    return Found(weights, attributes), tensors
+
+
+def build(found: Found) -> Generator:
+    """The generator for weights in their training code's names."""
+    checkpoint = formats.translate(found)
+    return generators.build(checkpoint.state_dict, checkpoint.config)
+
+
+def assert_behaves(generator: Generator, found: Found, path: Path) -> None:
+    """What every generator must do: any batch, precision and memory format, and the round trip."""
+    z = generator.sample_z([3, 4])
+    label = generator.one_hot(generator.label_dim - 1, 2) if generator.label_dim else None
+    with torch.inference_mode():
+        w = generator.map(z, label, 0.8, 3)
+        images = generator.synthesize(w)
+        alone = torch.cat([generator.synthesize(w[:1]), generator.synthesize(w[1:])])
+        assert (alone - images).abs().max() < 1e-5
+        doubled = generator.synthesize(w.double())
+        assert doubled.dtype == torch.float32 and torch.equal(doubled, images)
+
+        checkpoint = formats.translate(found)
+        native.write(checkpoint, path)
+        twin = sefa.load_generator(path)
+        assert torch.equal(twin.synthesize(twin.map(z, label, 0.8, 3)), images)
+        twin.to(memory_format=torch.channels_last)
+        assert (twin.synthesize(w) - images).abs().max() < 1e-5

@@ -18,8 +18,11 @@ from sefa.formats import (
     genforce_stylegan2,
     hf_biggan,
     native,
+    nvidia_stylegan2,
     nvidia_stylegan3,
     pytorch_dcgan,
+    rosinality,
+    tf_stylegan2,
 )
 from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.formats.containers import METADATA, open_container
@@ -30,7 +33,10 @@ LAYOUTS = (  # the last takes any names, as long as the shapes chain
     genforce_pggan,
     genforce_stylegan,
     genforce_stylegan2,
+    nvidia_stylegan2,
     nvidia_stylegan3,
+    rosinality,
+    tf_stylegan2,
     hf_biggan,
     pytorch_dcgan,
 )

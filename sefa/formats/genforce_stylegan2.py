@@ -7,12 +7,11 @@ are flipped in height and width before the transposed convolution. genforce's St
 
 import re
 
-import torch
 from torch import Tensor
 
 from sefa.errors import CheckpointError
 from sefa.formats.checkpoint import Checkpoint, Found
-from sefa.generators.ops import FIR_TAPS
+from sefa.formats.kernels import check_kernel
 
 DESCRIPTION = "genforce's StyleGAN2 .pth"
 
@@ -36,7 +35,7 @@ def translate(found: Found) -> Checkpoint:
     renamed: dict[str, Tensor] = {}
     for name, tensor in found.tensors.items():
         if name.endswith(("filter.kernel", "upsample.kernel")):
-            check_kernel(name, tensor)
+            check_kernel(name, tensor, gain=4.0)
         else:
             new_name = rename(name)
             if new_name in renamed:
@@ -51,7 +50,7 @@ def rename(name: str) -> str:
         return "w_avg"
     if name == "synthesis.early_layer.const":
         return "synthesis.const"
-    if name.startswith("mapping.LabelEmbed."):
+    if name.startswith("mapping.LabelEmbed."):  # the stylegan2ada variant; normalised on its own
         return name.replace("LabelEmbed", "embed")
     match = re.fullmatch(r"synthesis\.(layer|output)(\d+)\.(.+)", name)
     if match and match[3] in PARTS:
@@ -69,12 +68,3 @@ def convert(name: str, tensor: Tensor) -> Tensor:
     if match and int(match[1]) % 2 == 1 and tensor.ndim == 4:
         return tensor.flip(2, 3)
     return tensor
-
-
-def check_kernel(name: str, kernel: Tensor) -> None:
-    """The network has one filter, with gain 4; a file with another would give wrong images."""
-    taps = torch.tensor(FIR_TAPS)
-    expected = 4.0 * torch.outer(taps, taps)
-    fits = kernel.is_floating_point() and kernel.numel() == 16
-    if not fits or not torch.allclose(kernel.float().reshape(4, 4), expected, atol=1e-4):
-        raise CheckpointError(f"{name} is not the filter [1, 3, 3, 1] that is read here.")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sefa.errors import CheckpointError, UserError
+from sefa.errors import CheckpointError, UserError, show
 
 TOO_LARGE = 1e12  # weights are about 1, at most 100 / lr_multiplier; squares must stay finite
 
@@ -232,5 +232,5 @@ def positive(config: Mapping, name: str, default: float | None) -> float | None:
     if value is None and default is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-        raise CheckpointError(f"The {name} is {str(value)[:20]!r}, not a positive number.")
+        raise CheckpointError(f"The {name} is {show(value, 20)}, not a positive number.")
     return float(value)

@@ -10,6 +10,7 @@ Canonical names of its weights:
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from sefa.generators.generator import Generator, Weights, positive
 from sefa.generators.ops import pixel_norm
 
 SQRT2 = math.sqrt(2.0)
+MEAN_SEED = 123  # of the codes whose mean replaces a w_avg; that of NVIDIA's projector
+MEAN_CHUNK = 2**22  # numbers in the widest layer at once, 16 MiB
 
 
 class MappedGenerator(Generator):
@@ -142,3 +145,28 @@ def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None) -> Tensor
         return w
     mean = w_avg.view(-1, w_dim).expand(num_ws, -1)[:cutoff]
     return torch.cat([mean + psi * (w[:, :cutoff] - mean), w[:, cutoff:]], dim=1)
+
+
+def mean_w(mapping: MappingNetwork, samples: int) -> Tensor:
+    """w_avg [out_dim] of a network that came without: the mean of `samples` mapped codes.
+
+    The codes are the rows of numpy.random.RandomState(123).randn(samples, z_dim); row i of a
+    conditional model has class i modulo label_dim, so that all classes count alike. Raises
+    `CheckpointError` when the mean is not finite.
+    """
+    random = np.random.RandomState(MEAN_SEED)
+    widest = max(mapping.z_dim, mapping.label_dim, *(max(x.weight.shape) for x in mapping.dense))
+    chunk = max(1, MEAN_CHUNK // widest)
+    total = torch.zeros(mapping.out_dim, dtype=torch.float64)
+    for start in range(0, samples, chunk):
+        rows = torch.arange(start, min(start + chunk, samples))
+        z = torch.from_numpy(random.randn(len(rows), mapping.z_dim)).float()
+        label = None
+        if mapping.label_dim:
+            label = torch.zeros(len(rows), mapping.label_dim)
+            label[torch.arange(len(rows)), rows % mapping.label_dim] = 1.0
+        total += mapping(z, label).double().sum(dim=0)
+    mean = (total / samples).float()
+    if not mean.isfinite().all():
+        raise CheckpointError("The mapping's weights are so large that the mean w is not finite.")
+    return mean

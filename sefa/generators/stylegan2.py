@@ -1,6 +1,6 @@
 """StyleGAN2 (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020).
 
-Inference only. Everything but the learning-rate multiplier and the clamp is read from the shapes.
+Inference only. Everything but the learning-rate multiplier and the clamps is read from the shapes.
 The canonical names of the weights, which every file layout is translated to
 (i = w index, k = block, block k has resolution 4 * 2**k):
 
@@ -14,9 +14,17 @@ The canonical names of the weights, which every file layout is translated to
     synthesis.conv{i}.affine.weight [in, w_dim], .affine.bias [in]      bias includes the +1
     synthesis.conv{i}.noise_strength [], .noise_const [r, r]            both or neither
     synthesis.to_rgb{k}.weight [3, in, 1, 1], .bias [3], .affine.weight, .affine.bias
+    synthesis.skip{k}.weight [out, in, 1, 1]            resnet only, k >= 1
 
-Configuration: architecture "skip" or "orig" (read from the shapes when absent), lr_multiplier
-(0.01 when absent), conv_clamp (None when absent), edit_range (15 when absent).
+Configuration, every key optional:
+
+    architecture    "skip", "orig" or "resnet"; read from the shapes when absent
+    lr_multiplier   of the mapping, 0.01 when absent
+    conv_clamp      bound of every convolution's output, or {"conv3": 256, "to_rgb0": null, ...}
+                    by module, where one that is not named has none; none at all when absent
+    w_avg_samples   where w_avg is missing: how many codes the generator maps to compute it (see
+                    `mapping.mean_w`); without it, a missing w_avg is refused
+    edit_range      15 when absent
 """
 
 import math
@@ -25,17 +33,18 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.generators.generator import Generator, Weights, positive
-from sefa.generators.mapping import FullyConnected, MappingNetwork, truncate
+from sefa.generators.mapping import FullyConnected, MappingNetwork, mean_w, truncate
 from sefa.generators.ops import fir_filter, upsample2x
 
 SQRT2 = math.sqrt(2.0)
 MAX_BLOCKS = 10  # 2048 px; a file that claims more is damaged or hostile
+MAX_SAMPLES = 2**16  # for the mean w; the reference takes 4096
 
 
 class StyleGAN2(Generator):
-    """The canonical network: mapping, then modulated convolutions, skip or orig architecture."""
+    """The canonical network: mapping, then modulated convolutions (figure 7: a, b or c)."""
 
     family = "stylegan2"
     edit_range = 15.0  # as in the official interface; a file may say otherwise
@@ -62,47 +71,60 @@ class StyleGAN2(Generator):
             raise CheckpointError(
                 f"The mapping gives {self.mapping.out_dim} numbers where w has {self.w_dim}."
             )
-        self.register_buffer("w_avg", weights.take("w_avg", self.mapping.out_dim))
+        samples = count_samples(config)
+        self.register_buffer("w_avg", None)
+        if "w_avg" in weights or samples is None:
+            self.w_avg = weights.take("w_avg", self.mapping.out_dim)
 
         self.edit_range = positive(config, "edit_range", type(self).edit_range)
-        clamp = positive(config, "conv_clamp", None)
+        clamps = read_clamps(config, blocks)
         channels = weights.shape("synthesis.const", 4)[1]
+        block_in = channels
         self.register_buffer("const", weights.take("synthesis.const", 1, channels, 4, 4))
         self.convs = nn.ModuleList()
-        self.to_rgbs = nn.ModuleDict()  # keyed by block: orig has the last one only
+        self.to_rgbs = nn.ModuleDict()  # keyed by block: orig and resnet have the last one only
+        self.skips = nn.ModuleDict()  # keyed by block: resnet only, all but the first
         for i in range(self.num_ws - 1):
             block = (i + 1) // 2
+            up = i % 2 == 1
+            block_in = channels if up else block_in
+            adds = not up and block > 0 and f"synthesis.skip{block}.weight" in weights
             conv = ModulatedConv(
-                weights, f"synthesis.conv{i}", channels, self.w_dim, clamp, up=i % 2 == 1
-            )
+                weights, f"synthesis.conv{i}", channels, self.w_dim, clamps[f"conv{i}"], up,
+                gain=math.sqrt(0.5) if adds else 1.0,
+            )  # fmt: skip
             conv.take_noise(weights, f"synthesis.conv{i}", size=4 * 2**block)
             channels = conv.out_channels
             self.convs.append(conv)
-            if i % 2 == 0 and f"synthesis.to_rgb{block}.weight" in weights:
+            if adds:
+                name = f"synthesis.skip{block}"
+                self.skips[str(block)] = Skip(weights, name, block_in, channels)
+            if not up and f"synthesis.to_rgb{block}.weight" in weights:
                 self.to_rgbs[str(block)] = ToRGB(
                     weights, f"synthesis.to_rgb{block}", channels, self.num_channels, self.w_dim,
-                    clamp,
+                    clamps[f"to_rgb{block}"],
                 )  # fmt: skip
         self.check_architecture(config.get("architecture"), blocks)
         weights.finish()
+        if self.w_avg is None:  # once all else is known to be sound, since this takes a while
+            self.w_avg = mean_w(self.mapping, samples)
 
     def check_architecture(self, named: str | None, blocks: int) -> None:
-        """skip has a toRGB in every block, orig only in the last; nothing else is read."""
-        found = {str(k) for k in self.to_rgbs}
-        shapes = {
-            "skip": {str(k) for k in range(blocks)},
-            "orig": {str(blocks - 1)},
-        }
-        fits = [name for name, expected in shapes.items() if found == expected]
+        """skip has a toRGB in every block, the others only in the last; resnet has skips."""
+        every, last = [str(k) for k in range(blocks)], [str(blocks - 1)]
+        found = (list(self.to_rgbs), list(self.skips))
+        layers = {"skip": (every, []), "orig": (last, []), "resnet": (last, every[1:])}
+        fits = [name for name, expected in layers.items() if found == expected]
         if not fits or (named is not None and named not in fits):
+            wrong = (
+                f"do not fit the architecture {show(named, 20)}"
+                if fits
+                else "fit none of the architectures skip, orig and resnet"
+            )
+            to_rgbs, skips = (", ".join(names) or "none" for names in found)
             raise CheckpointError(
-                "The toRGB layers "
-                + (
-                    f"do not fit the architecture {str(named)[:20]!r}"
-                    if fits
-                    else "fit neither the skip nor the orig architecture"
-                )
-                + f" (found in blocks {', '.join(sorted(found)) or 'none'} of 0 to {blocks - 1})."
+                f"The toRGB layers (found in blocks {to_rgbs} of 0 to {blocks - 1}) and the skip "
+                f"layers (in {skips}) {wrong}."
             )
 
     def map(
@@ -124,9 +146,14 @@ class StyleGAN2(Generator):
         w = w.to(self.const.dtype)  # float32 codes plus float64 directions are float64
         x = self.const.expand(len(w), -1, -1, -1)
         image = None
+        shortcut = None
         for i, conv in enumerate(self.convs):
-            x = conv(x, w[:, i])
             block = str((i + 1) // 2)
+            if i % 2 == 1 and block in self.skips:
+                shortcut = self.skips[block](x)
+            x = conv(x, w[:, i])
+            if i % 2 == 0 and block in self.skips:
+                x = x + shortcut
             if i % 2 == 0 and block in self.to_rgbs:  # toRGB shares the next conv's w index
                 rgb = self.to_rgbs[block](x, w[:, i + 1])
                 image = rgb if image is None else rgb + upsample2x(image)
@@ -156,11 +183,38 @@ def count_blocks(weights: Weights) -> int:
     return (convs + 1) // 2
 
 
+def read_clamps(config: Mapping, blocks: int) -> dict[str, float | None]:
+    """The bound of every conv and to_rgb by the module's name, None where there is none."""
+    names = [f"conv{i}" for i in range(2 * blocks - 1)] + [f"to_rgb{k}" for k in range(blocks)]
+    named = config.get("conv_clamp")
+    if not isinstance(named, Mapping):
+        return dict.fromkeys(names, positive(config, "conv_clamp", None))
+    unknown = [name for name in named if name not in names]
+    if unknown:
+        raise CheckpointError(
+            f"The conv_clamp names {show(unknown[0], 20)}, no layer of this network."
+        )
+    return {name: positive(named, name, None) for name in names}
+
+
+def count_samples(config: Mapping) -> int | None:
+    """The w_avg_samples of a configuration, None when absent."""
+    samples = config.get("w_avg_samples")
+    if samples is None:
+        return None
+    if isinstance(samples, bool) or not isinstance(samples, int) or not 0 < samples <= MAX_SAMPLES:
+        raise CheckpointError(
+            f"The w_avg_samples is {show(samples, 20)}, not a whole number from 1 to {MAX_SAMPLES}."
+        )
+    return samples
+
+
 class ModulatedConv(nn.Module):
     """3x3 convolution whose weights are modulated by w and demodulated (section 2.2).
 
     The style multiplies the activations and the demodulation the result, which is the same as
-    scaling the weights for each sample, so that a batch shares one convolution.
+    scaling the weights for each sample, so that a batch shares one convolution. `gain` multiplies
+    the activation and its clamp.
     """
 
     def __init__(
@@ -171,10 +225,12 @@ class ModulatedConv(nn.Module):
         w_dim: int,
         clamp: float | None,
         up: bool,
+        gain: float,
     ):
         super().__init__()
         self.up = up
-        self.clamp = clamp
+        self.gain = SQRT2 * gain
+        self.clamp = None if clamp is None else clamp * gain
         self.out_channels = weights.shape(f"{name}.weight", 4)[0]
         weight = weights.take(f"{name}.weight", self.out_channels, in_channels, 3, 3)
         weight = weight / math.sqrt(9 * in_channels)
@@ -203,7 +259,7 @@ class ModulatedConv(nn.Module):
         x = x * demodulation[:, :, None, None]
         if self.noise is not None:
             x = x + self.noise
-        x = F.leaky_relu(x + self.bias[:, None, None], 0.2) * SQRT2
+        x = F.leaky_relu(x + self.bias[:, None, None], 0.2) * self.gain
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
@@ -229,3 +285,15 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = F.conv2d(x * self.affine(w)[:, :, None, None], self.weight, self.bias)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class Skip(nn.Module):
+    """The shortcut of a resnet block: 1x1 convolution, then twice the size, scaled by sqrt(1/2)."""
+
+    def __init__(self, weights: Weights, name: str, in_channels: int, out_channels: int):
+        super().__init__()
+        weight = weights.take(f"{name}.weight", out_channels, in_channels, 1, 1)
+        self.register_buffer("weight", weight * math.sqrt(0.5 / in_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return upsample2x(F.conv2d(x, self.weight))
