@@ -20,6 +20,7 @@ from sefa.formats.torch_files import ordered_dict, plain_names, read_torch_strea
 CLASS = "__class__"  # under which a module's attributes tell the name of its class
 MAX_DEPTH = 16  # of modules in modules; NVIDIA's have 4
 MAX_MODULES = 20_000
+MAX_ARRAY = 256  # numbers in an array that is an attribute
 TF_VERSION = 4  # of dnnlib's Network: StyleGAN2's; 2 and 3 are StyleGAN's and PGGAN's
 
 
@@ -118,12 +119,16 @@ def _walk(module: Module, path: str, depth: int) -> Iterator[tuple[str, Module]]
 
 
 def plain_attributes(module: Module) -> dict[str, Any]:
-    """What a module knows besides weights: numbers, texts, None, and short lists of these."""
-    plain = {
-        name: value
-        for name, value in module.state.items()
-        if isinstance(name, str) and is_plain(value)
-    }
+    """What a module knows besides weights: numbers, texts, None, and short lists of these.
+
+    Small arrays are lists.
+    """
+    plain = {}
+    for name, value in module.state.items():
+        if isinstance(value, StoredArray) and value.tensor and value.tensor.numel <= MAX_ARRAY:
+            value = value.tensor.load().tolist()  # such as StyleGAN3's sizes
+        if isinstance(name, str) and is_plain(value):
+            plain[name] = value
     return {**plain, CLASS: module.class_name}
 
 
