@@ -15,17 +15,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.generators.generator import Generator, Weights, positive
 from sefa.generators.ops import pixel_norm
 
 SQRT2 = math.sqrt(2.0)
+MAX_SAMPLES = 2**16  # for the mean w; the reference takes 4096
 MEAN_SEED = 123  # of the codes whose mean replaces a w_avg; that of NVIDIA's projector
 MEAN_CHUNK = 2**22  # numbers in the widest layer at once, 16 MiB
 
 
 class MappedGenerator(Generator):
-    """A generator that maps z to w by a `MappingNetwork` and truncates towards `w_avg`."""
+    """A generator that maps z to w by a `MappingNetwork` and truncates towards `w_avg`.
+
+    Configuration, every key optional:
+
+        lr_multiplier   0.01 when absent
+        w_avg_samples   where w_avg is missing: how many codes are mapped to compute it (see
+                        `mean_w`); without it, a missing w_avg is refused
+    """
 
     def take_mapping(self, weights: Weights, config: Mapping, bias_gain: float = SQRT2) -> None:
         """Reads the mapping and the mean w; `num_ws` and `w_dim` must be known already.
@@ -39,7 +47,19 @@ class MappedGenerator(Generator):
             raise CheckpointError(
                 f"The mapping gives {self.mapping.out_dim} numbers where w has {self.w_dim}."
             )
-        self.register_buffer("w_avg", weights.take("w_avg", self.mapping.out_dim))
+        samples = count_samples(config)
+        self.register_buffer("w_avg", None)
+        if "w_avg" in weights or samples is None:
+            self.w_avg = weights.take("w_avg", self.mapping.out_dim)
+
+    def finish(self, weights: Weights, config: Mapping) -> None:
+        """Refuses weights that were not used, and computes a mean w that is missing.
+
+        The last step of a constructor, since the mean takes a while.
+        """
+        weights.finish()
+        if self.w_avg is None:
+            self.w_avg = mean_w(self.mapping, count_samples(config))
 
     def map(
         self,
@@ -124,7 +144,7 @@ class FullyConnected(nn.Module):
         out_dim = out_dim or weights.shape(f"{name}.weight", 2)[0]
         bias_gain = gain if bias_gain is None else bias_gain
         weight = weights.take(f"{name}.weight", out_dim, in_dim)
-        self.register_buffer("weight", weight * (lr_multiplier * gain / math.sqrt(in_dim)))
+        self.register_buffer("weight", weight.mul_(lr_multiplier * gain / math.sqrt(in_dim)))
         self.register_buffer(
             "bias", weights.take(f"{name}.bias", out_dim) * (lr_multiplier * bias_gain)
         )
@@ -145,6 +165,18 @@ def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None) -> Tensor
         return w
     mean = w_avg.view(-1, w_dim).expand(num_ws, -1)[:cutoff]
     return torch.cat([mean + psi * (w[:, :cutoff] - mean), w[:, cutoff:]], dim=1)
+
+
+def count_samples(config: Mapping) -> int | None:
+    """The w_avg_samples of a configuration, None when absent."""
+    samples = config.get("w_avg_samples")
+    if samples is None:
+        return None
+    if isinstance(samples, bool) or not isinstance(samples, int) or not 0 < samples <= MAX_SAMPLES:
+        raise CheckpointError(
+            f"The w_avg_samples is {show(samples, 20)}, not a whole number from 1 to {MAX_SAMPLES}."
+        )
+    return samples
 
 
 def mean_w(mapping: MappingNetwork, samples: int) -> Tensor:

@@ -21,7 +21,7 @@ Upsampling by repeated pixels and the "fused" transposed convolution of the larg
 same map with flipped kernels, so that a layout which meets the latter flips them, and nothing of
 it is left to configure.
 
-Configuration: lr_multiplier (0.01 when absent), edit_range (2 when absent).
+Configuration: edit_range (2 when absent), and that of `mapping.MappedGenerator`.
 """
 
 import math
@@ -74,7 +74,7 @@ class StyleGAN(MappedGenerator):
             widths.append(channels)
         self.output = ProgressiveOutput(weights, widths[1::2])
         self.num_channels = self.output.num_channels
-        weights.finish()
+        self.finish(weights, config)
 
     def synthesize(self, w: Tensor) -> Tensor:
         self.check_ws(w)

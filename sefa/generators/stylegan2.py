@@ -19,31 +19,29 @@ The canonical names of the weights, which every file layout is translated to
 Configuration, every key optional:
 
     architecture    "skip", "orig" or "resnet"; read from the shapes when absent
-    lr_multiplier   of the mapping, 0.01 when absent
+    lr_multiplier, w_avg_samples    of the mapping, see `mapping.MappedGenerator`
     conv_clamp      bound of every convolution's output, or {"conv3": 256, "to_rgb0": null, ...}
                     by module, where one that is not named has none; none at all when absent
-    w_avg_samples   where w_avg is missing: how many codes the generator maps to compute it (see
-                    `mapping.mean_w`); without it, a missing w_avg is refused
     edit_range      15 when absent
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
-from sefa.generators.generator import Generator, Weights, positive
-from sefa.generators.mapping import FullyConnected, MappingNetwork, mean_w, truncate
+from sefa.generators.generator import Weights, positive
+from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.ops import fir_filter, upsample2x
 
 SQRT2 = math.sqrt(2.0)
 MAX_BLOCKS = 10  # 2048 px; a file that claims more is damaged or hostile
-MAX_SAMPLES = 2**16  # for the mean w; the reference takes 4096
 
 
-class StyleGAN2(Generator):
+class StyleGAN2(MappedGenerator):
     """The canonical network: mapping, then modulated convolutions (figure 7: a, b or c)."""
 
     family = "stylegan2"
@@ -65,17 +63,7 @@ class StyleGAN2(Generator):
             self.layer_names += [f"{size}x{size} up conv", f"{size}x{size} conv"]
         self.layer_names.append("toRGB")
 
-        self.mapping = MappingNetwork(weights, positive(config, "lr_multiplier", 0.01))
-        self.z_dim, self.label_dim = self.mapping.z_dim, self.mapping.label_dim
-        if self.mapping.out_dim not in (self.w_dim, self.num_ws * self.w_dim):
-            raise CheckpointError(
-                f"The mapping gives {self.mapping.out_dim} numbers where w has {self.w_dim}."
-            )
-        samples = count_samples(config)
-        self.register_buffer("w_avg", None)
-        if "w_avg" in weights or samples is None:
-            self.w_avg = weights.take("w_avg", self.mapping.out_dim)
-
+        self.take_mapping(weights, config)
         self.edit_range = positive(config, "edit_range", type(self).edit_range)
         clamps = read_clamps(config, blocks)
         channels = weights.shape("synthesis.const", 4)[1]
@@ -105,9 +93,7 @@ class StyleGAN2(Generator):
                     clamps[f"to_rgb{block}"],
                 )  # fmt: skip
         self.check_architecture(config.get("architecture"), blocks)
-        weights.finish()
-        if self.w_avg is None:  # once all else is known to be sound, since this takes a while
-            self.w_avg = mean_w(self.mapping, samples)
+        self.finish(weights, config)
 
     def check_architecture(self, named: str | None, blocks: int) -> None:
         """skip has a toRGB in every block, the others only in the last; resnet has skips."""
@@ -126,20 +112,6 @@ class StyleGAN2(Generator):
                 f"The toRGB layers (found in blocks {to_rgbs} of 0 to {blocks - 1}) and the skip "
                 f"layers (in {skips}) {wrong}."
             )
-
-    def map(
-        self,
-        z: Tensor,
-        label: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        self.check_codes(z, label)
-        z = z.to(self.w_avg.dtype)  # numpy draws float64
-        label = None if label is None else label.to(z)
-        w = self.mapping(z, label).reshape(len(z), -1, self.w_dim)  # [N, 1 or num_ws, w_dim]
-        w = w.repeat(1, self.num_ws // w.shape[1], 1)
-        return truncate(w, self.w_avg, truncation_psi, truncation_cutoff)
 
     def synthesize(self, w: Tensor) -> Tensor:
         self.check_ws(w)
@@ -197,18 +169,6 @@ def read_clamps(config: Mapping, blocks: int) -> dict[str, float | None]:
     return {name: positive(named, name, None) for name in names}
 
 
-def count_samples(config: Mapping) -> int | None:
-    """The w_avg_samples of a configuration, None when absent."""
-    samples = config.get("w_avg_samples")
-    if samples is None:
-        return None
-    if isinstance(samples, bool) or not isinstance(samples, int) or not 0 < samples <= MAX_SAMPLES:
-        raise CheckpointError(
-            f"The w_avg_samples is {show(samples, 20)}, not a whole number from 1 to {MAX_SAMPLES}."
-        )
-    return samples
-
-
 class ModulatedConv(nn.Module):
     """3x3 convolution whose weights are modulated by w and demodulated (section 2.2).
 
@@ -233,8 +193,9 @@ class ModulatedConv(nn.Module):
         self.clamp = None if clamp is None else clamp * gain
         self.out_channels = weights.shape(f"{name}.weight", 4)[0]
         weight = weights.take(f"{name}.weight", self.out_channels, in_channels, 3, 3)
-        weight = weight / math.sqrt(9 * in_channels)
-        self.register_buffer("weight_squares", weight.square().sum(dim=(2, 3)))  # [out, in]
+        weight.mul_(1 / math.sqrt(9 * in_channels))
+        norms = torch.linalg.vector_norm(weight, dim=(2, 3))  # [out, in]
+        self.register_buffer("weight_squares", norms.square_())
         self.register_buffer("weight", weight.transpose(0, 1).contiguous() if self.up else weight)
         self.register_buffer("bias", weights.take(f"{name}.bias", self.out_channels))
         self.affine = FullyConnected(weights, f"{name}.affine", w_dim)

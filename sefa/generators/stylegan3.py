@@ -21,7 +21,8 @@ Configuration: what shapes cannot tell,
     input: {"size", "sampling_rate", "bandwidth"}                   pixels, pixels, cycles a unit
     layers: [{"size", "up", "down", "clamp"}, ...]                  N + 1 of them, toRGB last; clamp
                                                                     may be null
-    output_scale (0.25 when absent), lr_multiplier (0.01), edit_range
+    output_scale (0.25 when absent), edit_range (15)
+    lr_multiplier, w_avg_samples                    of the mapping, see `mapping.MappedGenerator`
 
 `default_schedule` gives input and layers for the authors' settings at any resolution and depth.
 """
@@ -35,8 +36,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError
-from sefa.generators.generator import Generator, Weights, positive
-from sefa.generators.mapping import FullyConnected, MappingNetwork, truncate
+from sefa.generators.generator import Weights, positive
+from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.ops import downsample, upsample
 
 SQRT2 = math.sqrt(2.0)
@@ -47,7 +48,7 @@ MAX_UPSAMPLED = 3 * MAX_SIZE  # of what the leaky ReLU sees: about twice a layer
 MAX_TAPS = 256
 
 
-class StyleGAN3(Generator):
+class StyleGAN3(MappedGenerator):
     """Fourier features, then modulated convolutions, each with a filtered leaky ReLU."""
 
     family = "stylegan3"
@@ -59,13 +60,7 @@ class StyleGAN3(Generator):
         num_layers = count_layers(weights)
         self.num_ws = num_layers + 2
         self.w_dim = weights.shape("synthesis.input.affine.weight", 2)[1]
-        self.mapping = MappingNetwork(weights, positive(config, "lr_multiplier", 0.01))
-        self.z_dim, self.label_dim = self.mapping.z_dim, self.mapping.label_dim
-        if self.mapping.out_dim != self.w_dim:
-            raise CheckpointError(
-                f"The mapping gives {self.mapping.out_dim} numbers where w has {self.w_dim}."
-            )
-        self.register_buffer("w_avg", weights.take("w_avg", self.w_dim))
+        self.take_mapping(weights, config)
         self.edit_range = positive(config, "edit_range", type(self).edit_range)
         self.output_scale = positive(config, "output_scale", 0.25)
 
@@ -84,20 +79,7 @@ class StyleGAN3(Generator):
         self.resolution, self.num_channels = size, channels
         if self.num_channels not in (1, 3):
             raise CheckpointError(f"Images of {self.num_channels} channels cannot be shown.")
-        weights.finish()
-
-    def map(
-        self,
-        z: Tensor,
-        label: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        self.check_codes(z, label)
-        z = z.to(self.w_avg.dtype)  # numpy draws float64
-        label = None if label is None else label.to(z)
-        w = self.mapping(z, label)[:, None].repeat(1, self.num_ws, 1)
-        return truncate(w, self.w_avg, truncation_psi, truncation_cutoff)
+        self.finish(weights, config)
 
     def synthesize(self, w: Tensor) -> Tensor:
         self.check_ws(w)
