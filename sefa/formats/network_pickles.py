@@ -175,7 +175,9 @@ def plain_entries(state: Mapping, entries: Entries) -> dict[str, Any]:
     return {
         name: value
         for name, value in state.items()
-        if isinstance(name, str) and is_plain(value, entries)
+        if isinstance(name, str)
+        and (name[:1] != "_" or name == "_init_kwargs")  # else torch's own
+        and is_plain(value, entries)
     }
 
 
