@@ -222,13 +222,18 @@ class StoredArray(Inert):
         self.tensor = stored_array(data, dtype, shape, "F" if fortran else "C")
 
 
-def stored_array(data: object, dtype: object, shape: object, order: object) -> StoredTensor:
-    """An array of bytes in the file: dense, in C or Fortran order."""
+def stored_array(
+    data: object, dtype: object, shape: object, order: object, axes: object = None
+) -> StoredTensor:
+    """`numpy._core.numeric._frombuffer`, of protocol 5: dense, in C or Fortran order.
+
+    In order "K" it is in C order of `shape`, and its dimensions then come in the order `axes`.
+    """
     if isinstance(data, str):  # Python 2's str, when all bytes happen to be ASCII
         data = data.encode("ascii")
     if isinstance(data, bytes):
         data = Source.of(data).whole()
-    if not isinstance(dtype, DType) or not isinstance(data, Piece) or order not in ("C", "F"):
+    if not isinstance(dtype, DType) or not isinstance(data, Piece) or order not in tuple("CFK"):
         raise TypeError
     size = dimensions(shape)
     stride, step = [], 1
@@ -236,7 +241,13 @@ def stored_array(data: object, dtype: object, shape: object, order: object) -> S
         stride.append(step)
         step *= n
     storage = Storage(dtype.to_numpy().str, math.prod(size), data)
-    return StoredTensor(storage, 0, size, stride if order == "F" else stride[::-1])
+    stride = stride if order == "F" else stride[::-1]
+    if order == "K":
+        axes = dimensions(axes)
+        if sorted(axes) != list(range(len(size))):
+            raise ValueError
+        size, stride = [size[axis] for axis in axes], [stride[axis] for axis in axes]
+    return StoredTensor(storage, 0, size, stride)
 
 
 def numpy_scalar(dtype: object, data: object = b"") -> float | int | bool:

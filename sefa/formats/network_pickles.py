@@ -21,6 +21,7 @@ CLASS = "__class__"  # under which a module's attributes tell the name of its cl
 MAX_DEPTH = 16  # of modules in modules; NVIDIA's have 4
 MAX_ENTRIES = 500_000  # in all modules, as one may occur many times; NVIDIA's have some 5 000
 MAX_NAME = 200
+MAX_ARRAY = 64  # numbers in an attribute; NVIDIA's have 2
 TF_VERSION = 4  # of dnnlib's Network: StyleGAN2's; 2 and 3 are StyleGAN's and PGGAN's
 
 
@@ -170,15 +171,19 @@ class Entries:
 
 
 def plain_entries(state: Mapping, entries: Entries) -> dict[str, Any]:
-    """Of an object's attributes: numbers, texts, None, and short lists and dicts of these."""
+    """Of an object's attributes: numbers, texts, None, and short lists and dicts of these.
+
+    A short array is given as a list; what is torch's own (most names with _) is left out.
+    """
     entries.count(state)
-    return {
-        name: value
-        for name, value in state.items()
-        if isinstance(name, str)
-        and (name[:1] != "_" or name == "_init_kwargs")  # else torch's own
-        and is_plain(value, entries)
-    }
+    plain: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, StoredArray) and value.tensor and value.tensor.numel <= MAX_ARRAY:
+            value = value.tensor.load().tolist()
+        own = isinstance(name, str) and (name[:1] != "_" or name == "_init_kwargs")
+        if own and is_plain(value, entries):
+            plain[name] = value
+    return plain
 
 
 def is_plain(value: Any, entries: Entries, depth: int = 3) -> bool:
