@@ -58,8 +58,9 @@ def assert_refused(path, *parts):
         sefa.load_generator(path)
     message = str(error.value)
     assert type(error.value) is CheckpointError
-    assert message.startswith(f"{path.name}: "), message
-    reason = message.removeprefix(f"{path.name}: ")
+    name = "".join(c if c.isprintable() else "?" for c in path.name)
+    assert message.startswith(f"{name}: "), message
+    reason = message.removeprefix(f"{name}: ")
     assert is_one_sentence(reason) and reason.isprintable(), message
     for part in parts:
         assert part in message, message
@@ -250,7 +251,7 @@ def test_a_storage_that_is_missing(files, tmp_path):
         with zipfile.ZipFile(tmp_path / "model.pth", "w") as new:
             for name in names:
                 new.writestr(name, old.read(name))
-    assert_refused(tmp_path / "model.pth", "lacks the storage 3")
+    assert_refused(tmp_path / "model.pth", "lacks the storage '3'")
 
 
 # ------------------------------------------------------------------- tensors that are no weights

@@ -7,9 +7,13 @@ TensorFlow's pickles, safetensors. `unwrap` finds the generator in it. A layout 
 code names its weights (one file each): it translates them into the canonical names of a family.
 """
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from sefa.errors import CheckpointError
 from sefa.formats import (
@@ -26,7 +30,15 @@ from sefa.formats import (
 )
 from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.formats.containers import METADATA, open_container
+from sefa.formats.kinds import kind_of
+from sefa.formats.network_pickles import CLASS
+from sefa.formats.pickles import shown
 from sefa.formats.unwrap import unwrap
+
+PLAIN_TYPES = (
+    torch.float16, torch.bfloat16, torch.float32, torch.float64,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+)  # fmt: skip
 
 LAYOUTS = (  # the last takes any names, as long as the shapes chain
     native,
@@ -56,16 +68,27 @@ def read(path: str | Path) -> Checkpoint:
 @contextmanager
 def naming(path: str | Path):
     """Puts the file's name before the message of a `CheckpointError`, which stays one line."""
-    name = Path(path).name or path
+    name = printable(Path(path).name or str(path))
     try:
         yield
     except CheckpointError as error:
-        message = "".join(c if c.isprintable() else "?" for c in str(error))
-        raise CheckpointError(f"{name}: {message}") from None
+        raise CheckpointError(f"{name}: {printable(str(error))}") from None
     except Exception as error:  # a defect of ours must not take a page down; the cause is kept
         raise CheckpointError(
             f"{name}: reading it failed in an unforeseen way, so it is probably damaged."
         ) from error
+
+
+def check_types(tensors: Mapping[str, Tensor]) -> None:
+    """Refuses complex numbers, and those that torch can do little with, such as 8-bit floats."""
+    for name, tensor in tensors.items():
+        if tensor.dtype not in PLAIN_TYPES:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(f"the weight {name} holds {kind} values, which are not read.")
+
+
+def printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def translate(found: Found) -> Checkpoint:
@@ -74,8 +97,16 @@ def translate(found: Found) -> Checkpoint:
         if layout.recognises(found):
             metadata = found.beside.get(METADATA, {})
             facts = {key: text for key, text in metadata.items() if key != native.CONFIG}
+            check_types(found.tensors)
             return replace(layout.translate(found), layout=layout.DESCRIPTION, facts=facts)
-    examples = ", ".join(list(found.tensors)[:3]) + (", ..." if len(found.tensors) > 3 else "")
+    names = list(found.tensors)
+    examples = ", ".join(shown(name, 40) for name in names[:3]) + ", ..." * (len(names) > 3)
+    class_name = found.attributes.get("", {}).get(CLASS)
+    kind = kind_of(names, class_name)
+    if kind is not None:
+        raise CheckpointError(f"this is {kind}, which is not read here (its weights: {examples}).")
+    if isinstance(class_name, str):
+        examples += f" of a {shown(class_name, 40)}"
     known = " and ".join(layout.DESCRIPTION for layout in LAYOUTS)
     raise CheckpointError(
         f"its weights ({examples}) are of a kind that is not read here yet (only {known} are)."

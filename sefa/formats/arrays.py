@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from sefa.errors import CheckpointError
-from sefa.formats.pickles import Global, Inert, Names, describe
+from sefa.formats.pickles import Global, Inert, Names, describe, shown
 from sefa.formats.source import Piece, Source
 
 MAX_DIMENSIONS = 16
+MAX_SIZE = 2**48  # of one dimension, and of their product
 
 # torch's names of storages -> how their bytes are seen by numpy, and by torch where that differs
 STORAGES = {
@@ -61,6 +62,11 @@ class Storage(Inert):
     def nbytes(self) -> int:
         return self.numel * self.dtype.itemsize
 
+    @property
+    def place_key(self) -> object:
+        """Equal for storages that lie in the same bytes."""
+        return self._piece or id(self)
+
     def place(self, piece: Piece) -> None:
         """Where the numbers lie. Raises `CheckpointError` unless these are exactly as many."""
         if piece.length != self.nbytes:
@@ -99,6 +105,8 @@ class StoredTensor(Inert):
         self.numel = math.prod(self.size)
         if len(self.size) != len(self.stride):
             raise CheckpointError("one of its tensors has more sizes than strides, or fewer.")
+        if math.prod(n for n in self.size if n) >= MAX_SIZE:  # also where a dimension is 0
+            raise CheckpointError(f"one of its tensors has the shape {list(self.size)}.")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True))
         if self.numel > storage.numel or (self.numel and last >= storage.numel):
             raise CheckpointError(
@@ -122,8 +130,8 @@ class StoredTensor(Inert):
 
 def whole_number(value: object) -> int:
     """A size, stride, offset or count."""
-    if type(value) is not int or not 0 <= value < 2**48:
-        raise CheckpointError(f"one of its tensors has {str(value)[:20]!r} as a size or stride.")
+    if type(value) is not int or not 0 <= value < MAX_SIZE:
+        raise CheckpointError(f"one of its tensors has {shown(value, 20)} as a size or stride.")
     return value
 
 
@@ -181,7 +189,10 @@ class DType(Inert):
 
     def __init__(self, name: object, align: object = False, copy: object = False):
         if not isinstance(name, str) or not re.fullmatch(r"[fiub][1248]", name):
-            raise CheckpointError(f"one of its arrays has the dtype {str(name)[:20]!r}.")
+            raise CheckpointError(
+                f"one of its arrays has the dtype {shown(name, 20)}, and only plain numbers are "
+                "read."
+            )
         self.name, self.byteorder = name, "<"
         self.itemsize = self.to_numpy().itemsize
 
@@ -211,13 +222,18 @@ class StoredArray(Inert):
         self.tensor = stored_array(data, dtype, shape, "F" if fortran else "C")
 
 
-def stored_array(data: object, dtype: object, shape: object, order: object) -> StoredTensor:
-    """An array of bytes in the file: dense, in C or Fortran order."""
+def stored_array(
+    data: object, dtype: object, shape: object, order: object, axes: object = None
+) -> StoredTensor:
+    """`numpy._core.numeric._frombuffer`, of protocol 5: dense, in C or Fortran order.
+
+    In order "K" it is in C order of `shape`, and its dimensions then come in the order `axes`.
+    """
     if isinstance(data, str):  # Python 2's str, when all bytes happen to be ASCII
         data = data.encode("ascii")
     if isinstance(data, bytes):
         data = Source.of(data).whole()
-    if not isinstance(dtype, DType) or not isinstance(data, Piece) or order not in ("C", "F"):
+    if not isinstance(dtype, DType) or not isinstance(data, Piece) or order not in tuple("CFK"):
         raise TypeError
     size = dimensions(shape)
     stride, step = [], 1
@@ -225,7 +241,13 @@ def stored_array(data: object, dtype: object, shape: object, order: object) -> S
         stride.append(step)
         step *= n
     storage = Storage(dtype.to_numpy().str, math.prod(size), data)
-    return StoredTensor(storage, 0, size, stride if order == "F" else stride[::-1])
+    stride = stride if order == "F" else stride[::-1]
+    if order == "K":
+        axes = dimensions(axes)
+        if sorted(axes) != list(range(len(size))):
+            raise ValueError
+        size, stride = [size[axis] for axis in axes], [stride[axis] for axis in axes]
+    return StoredTensor(storage, 0, size, stride)
 
 
 def numpy_scalar(dtype: object, data: object = b"") -> float | int | bool:

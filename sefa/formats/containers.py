@@ -4,6 +4,7 @@ A kind is told by its first bytes, never by the file's name. Pickles, torch's am
 a machine of our own that can call nothing (`pickles.py`); safetensors through its library.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from sefa.formats.torch_files import read_torch_stream, read_torch_zip
 
 METADATA = "__metadata__"  # key under which safetensors metadata (text to text) is returned
 MAX_HEADER = 16 * 2**20  # of a safetensors file: names and shapes of 100 000 tensors
+OLD_PICKLE = re.compile(  # protocols 0 and 1: a dict, list, tuple, name or object
+    rb"\(?([dl]p\d+\n|[(]*[ci][\w.]+\n[\w.]+\n|[}\]]q.)|\([}\])IKVX]", re.DOTALL
+)
 LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # pickled torch.serialization.MAGIC_NUMBER
 
 
@@ -30,13 +34,18 @@ def open_container(path: Path) -> Iterator[Any]:
     """
     try:
         if not path.exists():
-            raise CheckpointError("there is no such file.")
+            raise CheckpointError(
+                "this is a link that leads nowhere."
+                if os.path.islink(path)
+                else "there is no such file."
+            )
         if not path.is_file():
             raise CheckpointError("this is not a file.")
         with path.open("rb", buffering=0) as file:
             yield read_container(Source(file).whole(), path)
     except OSError as error:
-        raise CheckpointError(f"the file cannot be read ({error.strerror}).") from None
+        reason = error.strerror or type(error).__name__
+        raise CheckpointError(f"the file cannot be read ({reason}).") from None
     except MemoryError:
         raise CheckpointError("the file claims more memory than there is.") from None
 
@@ -52,7 +61,7 @@ def read_container(file: Piece, path: Path) -> Any:
         return read_torch_zip(file)
     if head[0] == 0x80 and head[2:14] == LEGACY_MAGIC:
         return read_torch_stream(file)
-    if (head[0] == 0x80 and head[1:2] <= b"\5") or re.match(rb"[(c\]}l].{0,80}\n", head):
+    if (head[0] == 0x80 and head[1:2] <= b"\5") or OLD_PICKLE.match(head):
         return read_network_pickle(file)
     if head[8:9] == b"{":
         return read_safetensors(file, path)
@@ -108,6 +117,6 @@ def read_safetensors(file: Piece, path: Path) -> dict[str, Any]:
             content: dict = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             content[METADATA] = dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).split("\n")[0][:160]
+        reason = re.sub(r"[.!?]?\s+", " ", str(error)[:160]).replace("`", "'")
         raise CheckpointError(f"the safetensors file is damaged ({reason}).") from None
     return content

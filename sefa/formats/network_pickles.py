@@ -5,7 +5,7 @@ that its own loader executes. Here they become a `Module` or a `Network`: their 
 attributes as plain data. The source text is not even read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,14 +13,15 @@ from torch import Tensor
 
 from sefa.errors import CheckpointError
 from sefa.formats.arrays import STORAGES, Storage, StoredArray, StoredTensor
-from sefa.formats.pickles import Budget, Inert, Names, load_pickle, shown
+from sefa.formats.pickles import Budget, Inert, Names, describe, load_pickle, shown
 from sefa.formats.source import Piece, Source
 from sefa.formats.torch_files import ordered_dict, plain_names, read_torch_stream
 
 CLASS = "__class__"  # under which a module's attributes tell the name of its class
 MAX_DEPTH = 16  # of modules in modules; NVIDIA's have 4
-MAX_MODULES = 20_000
-MAX_ARRAY = 256  # numbers in an array that is an attribute
+MAX_ENTRIES = 500_000  # in all modules, as one may occur many times; NVIDIA's have some 5 000
+MAX_NAME = 200
+MAX_ARRAY = 64  # numbers in an attribute; NVIDIA's have 2
 TF_VERSION = 4  # of dnnlib's Network: StyleGAN2's; 2 and 3 are StyleGAN's and PGGAN's
 
 
@@ -53,6 +54,23 @@ class Network(Inert):
         self.state = state
 
 
+class Embedding(Module):
+    """`torch.nn.Embedding`, which StyleGAN-XL has beside NVIDIA's modules: so that it is told."""
+
+    def __init__(self):
+        super().__init__({"class_name": "Embedding", "state": {}})
+
+    def set_state(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise TypeError
+        self.state = state
+
+
+def projected_discriminator(*arguments: Any) -> None:
+    """Its networks are objects of many libraries."""
+    raise CheckpointError("this is a StyleGAN-XL or Projected GAN pickle, which is not read here.")
+
+
 def read_network_pickle(file: Piece) -> Any:
     """The object in a pickle that is not torch's. Raises `CheckpointError`.
 
@@ -60,6 +78,7 @@ def read_network_pickle(file: Piece) -> Any:
     """
     budget = Budget()
     tokens = {("torch", name): None for name in STORAGES}
+    storages: dict[Piece, Storage] = {}  # by their bytes, which a pickle may give many times
 
     def load_from_bytes(data: Any) -> Storage:
         """`torch.storage._load_from_bytes`: a torch stream in the pickle, of one storage."""
@@ -67,10 +86,14 @@ def read_network_pickle(file: Piece) -> Any:
             data = Source.of(data).whole()
         if not isinstance(data, Piece):
             raise TypeError
-        storage = read_torch_stream(data, tokens, budget)
-        if not isinstance(storage, Storage):
-            raise CheckpointError("one of its tensors has something else in place of its storage.")
-        return storage
+        if data not in storages:
+            storage = read_torch_stream(data, tokens, budget)
+            if not isinstance(storage, Storage):
+                raise CheckpointError(
+                    f"one of its tensors has {describe(storage)} in place of its storage."
+                )
+            storages[data] = storage
+        return storages[data]
 
     names: Names = {
         **plain_names(),
@@ -79,6 +102,8 @@ def read_network_pickle(file: Piece) -> Any:
         ("dnnlib.util", "EasyDict"): ordered_dict,
         ("dnnlib", "EasyDict"): ordered_dict,
         ("dnnlib.tflib.network", "Network"): Network,
+        ("torch.nn.modules.sparse", "Embedding"): Embedding,
+        ("pg_modules.discriminator", "ProjectedDiscriminator"): projected_discriminator,
     }
     content, length = load_pickle(file, names, budget)
     if length != file.length:
@@ -95,46 +120,81 @@ def flatten_module(module: Module) -> tuple[dict[str, StoredTensor], dict[str, d
     """(tensors by dotted name, as its state_dict() has them; attributes of each module by path)."""
     tensors: dict[str, StoredTensor] = {}
     attributes: dict[str, dict[str, Any]] = {}
-    for path, inner in _walk(module, "", 0):
-        attributes[path] = plain_attributes(inner)
+    entries = Entries()
+    for path, inner in _walk(module, "", 0, entries):
+        attributes[path] = {**plain_entries(inner.state, entries), CLASS: inner.class_name}
         temporary = inner.state.get("_non_persistent_buffers_set", ())
-        temporary = temporary if isinstance(temporary, (set, frozenset, list, tuple)) else ()
-        for name, value in [*inner.part("_parameters").items(), *inner.part("_buffers").items()]:
-            if isinstance(value, StoredArray):
-                value = value.tensor
-            if isinstance(value, StoredTensor) and name not in temporary:
-                tensors[f"{path}.{name}" if path else str(name)] = value
-        if len(attributes) > MAX_MODULES:
-            raise CheckpointError(f"its generator has more than {MAX_MODULES} modules.")
+        temporary = temporary if isinstance(temporary, (set, frozenset)) else ()
+        for part in (inner.part("_parameters"), inner.part("_buffers")):
+            entries.count(part)
+            for name, value in part.items():
+                if isinstance(value, StoredArray):
+                    value = value.tensor
+                if isinstance(value, StoredTensor) and name not in temporary:
+                    tensors[joined(path, ".", name)] = value
     return tensors, attributes
 
 
-def _walk(module: Module, path: str, depth: int) -> Iterator[tuple[str, Module]]:
+def _walk(
+    module: Module, path: str, depth: int, entries: "Entries"
+) -> Iterator[tuple[str, Module]]:
     if depth > MAX_DEPTH:
-        raise CheckpointError("its modules are nested too deeply.")
+        raise CheckpointError(f"its modules are nested more than {MAX_DEPTH} deep.")
     yield path, module
-    for name, inner in module.part("_modules").items():
+    inner_modules = module.part("_modules")
+    entries.count(inner_modules)
+    for name, inner in inner_modules.items():
         if isinstance(inner, Module):
-            yield from _walk(inner, f"{path}.{name}" if path else str(name), depth + 1)
+            yield from _walk(inner, joined(path, ".", name), depth + 1, entries)
 
 
-def plain_attributes(module: Module) -> dict[str, Any]:
-    """What a module knows besides weights: numbers, texts, None, and short lists of these.
+def joined(path: str, separator: str, name: object) -> str:
+    """The name of something in a module or network. Raises `CheckpointError` if it is absurd."""
+    whole = f"{path}{separator}{name}" if path else str(name)
+    if len(whole) > MAX_NAME:
+        raise CheckpointError(f"something in it has a name of {len(whole)} characters.")
+    return whole
 
-    Small arrays are lists.
+
+class Entries:
+    """Counts what is looked at, as objects may be in each other in many ways, or for ever."""
+
+    def __init__(self):
+        self.rest = MAX_ENTRIES
+
+    def count(self, container: Collection) -> None:
+        self.rest -= 1 + len(container)
+        if self.rest < 0:
+            raise CheckpointError(
+                f"its networks have more than {MAX_ENTRIES} modules, weights and attributes."
+            )
+
+
+def plain_entries(state: Mapping, entries: Entries) -> dict[str, Any]:
+    """Of an object's attributes: numbers, texts, None, and short lists and dicts of these.
+
+    A short array is given as a list; what is torch's own (most names with _) is left out.
     """
-    plain = {}
-    for name, value in module.state.items():
+    entries.count(state)
+    plain: dict[str, Any] = {}
+    for name, value in state.items():
         if isinstance(value, StoredArray) and value.tensor and value.tensor.numel <= MAX_ARRAY:
-            value = value.tensor.load().tolist()  # such as StyleGAN3's sizes
-        if isinstance(name, str) and is_plain(value):
+            value = value.tensor.load().tolist()
+        own = isinstance(name, str) and (name[:1] != "_" or name == "_init_kwargs")
+        if own and is_plain(value, entries):
             plain[name] = value
-    return {**plain, CLASS: module.class_name}
+    return plain
 
 
-def is_plain(value: Any, depth: int = 2) -> bool:
-    if isinstance(value, (list, tuple)):
-        return depth > 0 and len(value) <= 256 and all(is_plain(v, depth - 1) for v in value)
+def is_plain(value: Any, entries: Entries, depth: int = 3) -> bool:
+    if isinstance(value, (list, tuple, dict)):
+        if depth == 0 or len(value) > 256:
+            return False
+        entries.count(value)
+        if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+            return False
+        inner = value.values() if isinstance(value, dict) else value
+        return all(is_plain(item, entries, depth - 1) for item in inner)
     return value is None or isinstance(value, (bool, int, float, str))
 
 
@@ -148,10 +208,11 @@ def flatten_network(network: Network) -> tuple[dict[str, StoredTensor], dict[str
     """
     tensors: dict[str, StoredTensor] = {}
     attributes: dict[str, dict[str, Any]] = {}
+    entries = Entries()
     version = network.state.get("version")
     if version != TF_VERSION:
         raise CheckpointError(
-            f"this is a TensorFlow pickle of version {str(version)[:20]}, of a StyleGAN or PGGAN; "
+            f"this is a TensorFlow pickle of version {shown(version, 20)}, of a StyleGAN or PGGAN; "
             f"only version {TF_VERSION}, StyleGAN2, is read."
         )
     parts = [("", network)]
@@ -162,19 +223,18 @@ def flatten_network(network: Network) -> tuple[dict[str, StoredTensor], dict[str
     for path, part in parts:
         kwargs = part.state.get("static_kwargs", {})
         kwargs = kwargs if isinstance(kwargs, dict) else {}
-        attributes[path] = {
-            key: value for key, value in kwargs.items() if isinstance(key, str) and is_plain(value)
-        }
+        attributes[path] = plain_entries(kwargs, entries)
         variables = part.state.get("variables", [])
         if not isinstance(variables, (list, tuple)):
             raise CheckpointError("the variables of its network are not a list.")
+        entries.count(variables)
         for pair in variables:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2 or type(pair[0]) is not str:
                 raise CheckpointError("one of the variables of its network is no name and value.")
             name, value = pair
             value = value.tensor if isinstance(value, StoredArray) else value
             if isinstance(value, (StoredTensor, int, float)):
-                tensors[f"{path}/{name}" if path else name] = value
+                tensors[joined(path, "/", name)] = value
     return tensors, attributes
 
 

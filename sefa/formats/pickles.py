@@ -10,6 +10,7 @@ Opcodes and their meaning: Python's `pickletools`; protocols 0 to 5.
 
 from __future__ import annotations
 
+import codecs
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -22,16 +23,24 @@ from sefa.formats.source import Piece, Source
 Names = Mapping[tuple[str, str], Callable[..., Any] | None]
 
 # What the objects of one file may cost: 40 times what NVIDIA's largest pickles have, and at most
-# some 500 MB, as an empty set takes 216 bytes.
+# some 500 MB, as an empty set takes 216 bytes. A step is an opcode, an item of a container, 64
+# bytes of text; a call takes several, for the objects that our functions make.
 MAX_STEPS = 2_000_000
+CALL_STEPS = 10
+STEP_BYTES = 64
 LONG_BYTES = 1024  # byte strings and texts from this length on are not read with the objects
 MAX_LINE = 4096
 MAX_INTEGER_BYTES = 32
 CUT_SHORT = "it is damaged or cut short: its pickle ends before it is complete."
 KEYS = (str, int, bool, bytes, type(None))  # what a dict's keys may be: hashed in constant time
 
+CHUNK = 2**20
+# Looked up here, as Python imports what it finds.
+from_unicode_line = codecs.getdecoder("raw_unicode_escape")
+Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Global:
     """A name in a pickle: `module`.`name`; `call` is what it stands for, None for a mere token."""
 
@@ -103,10 +112,16 @@ def describe(value: object) -> str:
     return kind or ("None" if value is None else f"a {type(value).__name__}")
 
 
-def shown(name: object) -> str:
-    """A dotted name from a file, fit for a message."""
-    text = str(name)
-    return "".join(c if c.isprintable() else "?" for c in text[:80]) + "..." * (len(text) > 80)
+def shown(name: object, most: int = 80) -> str:
+    """A name from a file, fit for a message: short, without spaces, so that it is one word.
+
+    Of anything but texts, numbers and names it tells the kind: what a file holds may be nested so
+    that writing it out would never end.
+    """
+    plain = isinstance(name, (str, int, float, bytes, Global)) or name is None
+    text = str(name) if plain else describe(name)
+    word = "".join(c if c.isprintable() and c != " " else "?" for c in text[:most])
+    return (word if plain else text) + "..." * (len(text) > most)
 
 
 class _Machine:
@@ -118,6 +133,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.stacks: list[list[Any]] = []  # below each mark
         self.memo: dict[int, Any] = {}
+        self.globals: dict[tuple[str, str], Global] = {}
         self._buffer, self._buffer_start = b"", 0
 
     def run(self) -> Any:
@@ -153,6 +169,7 @@ class _Machine:
     def take_long(self, length: int) -> bytes | Piece:
         """Bytes, read when they are few."""
         if length < LONG_BYTES:
+            self.budget.spend(length // STEP_BYTES)
             return self.take(length)
         piece = self.piece.part(self.at, length)
         self.at += length
@@ -163,11 +180,14 @@ class _Machine:
 
     def line(self) -> bytes:
         most = min(MAX_LINE, self.piece.length - self.at)
-        line, end, _ = self.piece.part(self.at, most).read().partition(b"\n")
-        if not end:
+        self.take(most)  # into the buffer
+        start = self.at - most - self._buffer_start
+        end = self._buffer.find(b"\n", start, start + most)
+        if end < 0:
             raise ValueError
-        self.at += len(line) + 1
-        return line
+        self.at = self._buffer_start + end + 1
+        self.budget.spend((end - start) // STEP_BYTES)
+        return self._buffer[start:end]
 
     # --- stack ---
 
@@ -195,20 +215,34 @@ class _Machine:
     def push_global(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError
-        if (module, name) not in self.names:
+        known = self.globals.get((module, name))
+        if known is None and (module, name) not in self.names:
+            advice = " (save the model's state_dict() instead)" * module.startswith("torch.nn.")
             raise CheckpointError(
                 f"it holds {shown(f'{module}.{name}')}, and nothing but plain weights is ever "
-                "loaded."
+                f"loaded{advice}."
             )
-        self.stack.append(Global(module, name, self.names[module, name]))
+        if known is None:
+            known = Global(module, name, self.names[module, name])
+            self.globals[module, name] = known
+        self.stack.append(known)
 
     def call(self, function: Any, arguments: Any) -> Any:
-        if not isinstance(function, Global) or not isinstance(arguments, tuple):
+        if not isinstance(function, Global):
             raise CheckpointError(f"its pickle calls {describe(function)}, which is no function.")
+        if not isinstance(arguments, tuple):
+            raise CheckpointError(
+                f"its pickle calls {shown(function)} with {describe(arguments)} for arguments."
+            )
         if function.call is None:
             raise CheckpointError(f"its pickle calls {shown(function)}, which is not read so.")
-        sizes = (len(a) for a in arguments if isinstance(a, (list, tuple, set, str)))
-        self.budget.spend(sum(sizes) // 16)  # one memoised argument may be given many times
+        # One memoised argument may be given many times: each time it is looked through.
+        self.budget.spend(CALL_STEPS + len(arguments))
+        for argument in arguments:
+            if isinstance(argument, (list, tuple, set, frozenset, dict)):
+                self.budget.spend(len(argument))
+            elif isinstance(argument, (str, bytes)):
+                self.budget.spend(len(argument) // STEP_BYTES)
         try:
             return function.call(*arguments)
         except CheckpointError:
@@ -261,7 +295,7 @@ class _Machine:
         self.stack.append(float(self.line()[:64]))
 
     def unicode_line(self) -> None:
-        self.stack.append(self.line().decode("raw-unicode-escape"))
+        self.stack.append(from_unicode_line(self.line())[0])
 
     def string_line(self) -> None:
         """Protocol 0's str, quoted; escapes are not read."""
@@ -333,6 +367,7 @@ class _Machine:
 
     def build(self) -> None:
         state, target = self.pop(), self.stack[-1]
+        self.budget.spend(CALL_STEPS)
         if isinstance(target, Inert):
             try:
                 target.set_state(state)
@@ -348,6 +383,7 @@ class _Machine:
     def persistent_id(self) -> None:
         if self.persistent is None:
             raise CheckpointError("its pickle refers to an object that lies outside of it.")
+        self.budget.spend(CALL_STEPS)
         self.stack.append(self.persistent(self.pop()))
 
 
@@ -461,14 +497,18 @@ class TextEncoder:
     """
 
     def __init__(self):
-        self._done: dict[int, Piece] = {}
+        self._done: dict[Piece, Piece] = {}
 
     def __call__(self, text: Any, encoding: Any) -> bytes | Piece:
         if encoding != "latin1":
             raise ValueError
         if not isinstance(text, LongText):
             return text.encode("latin1")
-        if text.piece.start not in self._done:
-            data = text.piece.read().decode("utf-8").encode("latin1")
-            self._done[text.piece.start] = Source.of(data).whole()
-        return self._done[text.piece.start]
+        piece = text.piece
+        if piece not in self._done:
+            data, decoder = bytearray(), Utf8Decoder()
+            for at in range(0, piece.length, CHUNK):  # as text all of it would be up to 4 times
+                chunk = piece.part(at, min(CHUNK, piece.length - at)).read()
+                data += decoder.decode(chunk, at + CHUNK >= piece.length).encode("latin1")
+            self._done[piece] = Source.of(data).whole()
+        return self._done[piece]

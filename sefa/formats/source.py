@@ -19,7 +19,7 @@ class Source:
         self.size = file.seek(0, io.SEEK_END)
 
     @classmethod
-    def of(cls, data: bytes) -> Source:
+    def of(cls, data: bytes | bytearray) -> Source:
         """A source of bytes that are in memory already."""
         return cls(io.BytesIO(data))
 
@@ -37,9 +37,13 @@ class Source:
         """The `length` bytes from `start` on; never allocates more than there are."""
         if not 0 <= length <= self.size - start:
             raise CheckpointError("the file ends in the middle of its data.")
-        buffer = bytearray(length)
-        self.read_into(start, memoryview(buffer))
-        return bytes(buffer)
+        self._file.seek(start)
+        data = self._file.read(length)
+        if len(data) < length:  # as a file that is read while it is written may give
+            buffer = bytearray(length)
+            self.read_into(start, memoryview(buffer))
+            data = bytes(buffer)
+        return data
 
     def whole(self) -> Piece:
         return Piece(self, 0, self.size)

@@ -89,7 +89,7 @@ def read_torch_zip(file: Piece) -> Any:
     members = read_zip(file)
     pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
-        raise CheckpointError(describe_archive(members))
+        raise CheckpointError(describe_archive(members, len(pickles)))
     folder = pickles[0].removesuffix("data.pkl")
     if f"{folder}constants.pkl" in members:
         raise CheckpointError(
@@ -106,7 +106,7 @@ def read_torch_zip(file: Piece) -> Any:
         if key not in storages:
             member = members.get(f"{folder}data/{key}")
             if member is None:
-                raise CheckpointError(f"the zip archive lacks the storage {shown(key)}.")
+                raise CheckpointError(f"the zip archive lacks the storage '{shown(key)}'.")
             storages[key] = Storage.of_torch(kind, numel, member)
         return same(storages[key], kind, numel)
 
@@ -116,20 +116,22 @@ def read_torch_zip(file: Piece) -> Any:
     return content
 
 
-def describe_archive(members: dict[str, Piece]) -> str:
+def describe_archive(members: dict[str, Piece], pickles: int) -> str:
     """One sentence on a zip archive that is not torch's."""
     names = list(members)
+    if pickles:
+        return f"this zip archive has {pickles} members data.pkl, where torch writes one."
     if "model.weights.h5" in members or "config.json" in members and "metadata.json" in members:
         return "this is a Keras model (.keras), which is not read here."
     if names and all(name.endswith(".npy") for name in names):
         return "this is a numpy archive (.npz), which is not read here."
-    listed = ", ".join(shown(name)[:40] for name in names[:3])
+    listed = ", ".join(shown(name, 40) for name in names[:3])
     return f"this zip archive is not a torch checkpoint (it holds {listed or 'nothing'})."
 
 
 def storage_id(pid: Any) -> tuple[Global, str, int]:
     """(kind, key, number of elements) from a persistent id of torch's."""
-    if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
+    if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
         kind = shown(pid[0]) if isinstance(pid, tuple) and pid else describe(pid)
         raise CheckpointError(
             f"it refers to an object of the kind {kind}, where only weights are read: a model that "

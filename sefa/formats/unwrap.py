@@ -1,7 +1,8 @@
 """Finding the generator's weights among what training codes put into one file."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from sefa.errors import CheckpointError
 from sefa.formats.arrays import StoredArray, StoredTensor
 from sefa.formats.checkpoint import Found
 from sefa.formats.containers import METADATA
+from sefa.formats.kinds import kind_of, weight_names
 from sefa.formats.network_pickles import (
     Module,
     Network,
@@ -23,8 +25,10 @@ from sefa.formats.pickles import describe, shown
 EMA_NAMES = ("generator_smooth", "G_ema", "g_ema", "Gs")
 RAW_NAMES = ("generator", "G", "g", "state_dict", "params_ema")
 DISCRIMINATORS = ("discriminator", "D", "d")
+MAX_TENSORS = 50_000
+MAX_BYTES = 2**30  # of one generator's weights; the largest that are read have half of it
 MAX_NAME = 200
-MAX_BESIDE = 1_000_000  # numbers in a tensor beside the generator that is kept: a mean w has 512
+MAX_BESIDE = 100, 1_000_000  # tensors beside the generator that are kept, and numbers in one
 
 
 def unwrap(content: Any) -> Found:
@@ -49,8 +53,9 @@ def unwrap(content: Any) -> Found:
             return found_in(place[name], content)
     if any(isinstance(p.get(name), (Mapping, Module, Network))
            for p in (content, models) for name in DISCRIMINATORS):  # fmt: skip
+        refuse_known_kind(content)
         raise CheckpointError("only a discriminator is in this file, and no generator.")
-    return found_in(content, {METADATA: content.get(METADATA, {})})
+    return found_in(content, {METADATA: content[METADATA]} if METADATA in content else {})
 
 
 def found_in(generator: Mapping | Module | Network, beside: Mapping) -> Found:
@@ -62,12 +67,18 @@ def found_in(generator: Mapping | Module | Network, beside: Mapping) -> Found:
         stored, attributes = flatten_network(generator)
     else:
         stored = generator
-    beside = {
-        name: value.load() if isinstance(value, StoredTensor) else value
-        for name, value in beside.items()
-        if name == METADATA or (isinstance(value, StoredTensor) and value.numel <= MAX_BESIDE)
-    }
-    return Found(tensors_of(stored), attributes, beside)
+    return Found(tensors_of(stored), attributes, dict(kept(beside)))
+
+
+def kept(beside: Mapping) -> Iterator[tuple[str, Any]]:
+    """What is kept of what lies beside the generator: small tensors, and METADATA."""
+    most, numbers = MAX_BESIDE
+    for name, value in beside.items():
+        if name == METADATA and isinstance(value, Mapping):
+            yield name, {k: v for k, v in value.items() if type(k) is type(v) is str}
+        elif isinstance(value, StoredTensor) and value.storage.numel <= numbers and most:
+            most -= 1
+            yield name, value.load()
 
 
 def tensors_of(state_dict: Mapping) -> dict[str, Tensor]:
@@ -79,15 +90,17 @@ def tensors_of(state_dict: Mapping) -> dict[str, Tensor]:
         numeric = isinstance(value, (int, float)) and "/" in str(key)  # TensorFlow's scalars
         if isinstance(key, str) and (isinstance(value, (Tensor, StoredTensor)) or numeric):
             name = key.removeprefix("module.")
-            if len(name) > MAX_NAME or not name.isprintable():
-                raise CheckpointError(f"it has a weight with the odd name {name[:40]!r}.")
+            if len(name) > MAX_NAME or not re.fullmatch(r"[!-~]*[\w\])]", name):
+                raise CheckpointError(f"it has a weight with the odd name '{shown(name, 40)}'.")
             if name in stored:
                 raise CheckpointError(f"the weight {name} occurs twice.")
             stored[name] = value
     if not stored:
-        names = ", ".join(shown(name)[:40] for name in list(state_dict)[:5])
+        refuse_known_kind(state_dict)
+        names = weight_names(state_dict) or list(state_dict)
+        listed = ", ".join(shown(name, 40) for name in names[:5])
         raise CheckpointError(
-            f"no generator weights are in this file (found: {names or 'nothing'})."
+            f"no generator weights are in this file (found: {listed or 'nothing'})."
         )
     check_total(stored)
     return load_apart(stored)
@@ -109,9 +122,29 @@ def load_apart(stored: Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
+def refuse_known_kind(content: Any) -> None:
+    """Raises `CheckpointError` if what a file holds is of a kind that is known, but not read."""
+    kind = kind_of(weight_names(content))
+    if kind is not None:
+        raise CheckpointError(f"this is {kind}, which is not read here.")
+
+
 def check_total(stored: Mapping[str, Any]) -> None:
-    """Many tensors may be views of one storage: together they must not outgrow what is stored."""
+    """Bounds the memory for all tensors together by what the file holds of them.
+
+    Many tensors may be views of one storage, and many storages may lie in the same bytes.
+    """
+    if len(stored) > MAX_TENSORS:
+        raise CheckpointError(f"it has {len(stored)} weights; at most {MAX_TENSORS} are read.")
     tensors = [value for value in stored.values() if isinstance(value, StoredTensor)]
-    storages = {id(tensor.storage): tensor.storage.nbytes for tensor in tensors}
-    if sum(tensor.nbytes for tensor in tensors) > 2 * sum(storages.values()) + 2**20:
+    storages = {id(tensor.storage): tensor.storage for tensor in tensors}.values()
+    held = sum({storage.place_key: storage.nbytes for storage in storages}.values())
+    claimed = max(sum(tensor.nbytes for tensor in tensors), sum(s.nbytes for s in storages))
+    if claimed > 2 * held + 2**20:
         raise CheckpointError("its tensors together claim more numbers than are stored.")
+    others = sum(value.nbytes for value in stored.values() if isinstance(value, Tensor))
+    if claimed + others > MAX_BYTES:
+        raise CheckpointError(
+            f"its weights take {(claimed + others) / 2**30:.1f} GiB, and at most "
+            f"{MAX_BYTES / 2**30:.0f} GiB are read."
+        )

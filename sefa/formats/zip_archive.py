@@ -27,7 +27,10 @@ def read_zip(file: Piece) -> dict[str, Piece]:
 def _members(file: Piece) -> dict[str, Piece]:
     count, size, start = _find_directory(file)
     if count > MAX_MEMBERS or size > MAX_MEMBERS * 200:
-        raise CheckpointError(f"the zip archive has {count} members; at most {MAX_MEMBERS} do.")
+        raise CheckpointError(
+            f"the zip archive's directory has {count} members and {size} bytes, and at most "
+            f"{MAX_MEMBERS} members are read."
+        )
     directory, at = file.part(start, size).read(), 0
     members: dict[str, Piece] = {}
     for _ in range(count):
@@ -37,8 +40,12 @@ def _members(file: Piece) -> dict[str, Piece]:
                 f"the zip archive's member {shown(name)} is "
                 f"{'compressed' if compression else 'encrypted'}, which torch never writes."
             )
-        if name in members or sizes[0] != sizes[1]:
-            raise CheckpointError(f"the zip archive's directory lies about {shown(name)}.")
+        if name in members:
+            raise CheckpointError(f"the zip archive has two members of the name '{shown(name)}'.")
+        if sizes[0] != sizes[1]:
+            raise CheckpointError(
+                f"the zip archive's directory lies about the size of '{shown(name)}'."
+            )
         members[name] = _data(file, name, header, sizes[0], flags)
     end = 0
     for piece in sorted(members.values(), key=lambda piece: piece.start):
@@ -77,15 +84,16 @@ def _entry(directory: bytes, at: int) -> tuple[str, int, int, tuple[int, int], i
     name = directory[at + 46 : at + 46 + name_length].decode("utf-8", "replace")
     extra = directory[at + 46 + name_length : at + 46 + name_length + extra_length]
     # ZIP64: the numbers that did not fit, in the order full size, compressed size, offset.
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<HH", extra)
+    place = 0
+    while place + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, place)
         if kind == 1:
-            field = extra[4 : 4 + length]
+            field = extra[place + 4 : place + 4 + length]
             wide = iter(struct.unpack(f"<{len(field) // 8}Q", field[: len(field) // 8 * 8]))
             sizes[1] = next(wide, 0) if sizes[1] == MAX_32 else sizes[1]
             sizes[0] = next(wide, 0) if sizes[0] == MAX_32 else sizes[0]
             header = next(wide, 0) if header == MAX_32 else header
-        extra = extra[4 + length :]
+        place += 4 + length
     return name, compression, flags, tuple(sizes), header, (
         at + 46 + name_length + extra_length + comment_length
     )  # fmt: skip
@@ -95,11 +103,11 @@ def _data(file: Piece, name: str, header: int, size: int, flags: int) -> Piece:
     """A member's bytes; its local header must tell the same as the directory."""
     local = file.part(header, 30).read()
     name_length, extra_length = struct.unpack_from("<HH", local, 26)
-    (compression,) = struct.unpack_from("<H", local, 8)
+    local_flags, compression = struct.unpack_from("<HH", local, 6)
     (local_size,) = struct.unpack_from("<I", local, 22)
     local_name = file.part(header + 30, name_length).read().decode("utf-8", "replace")
     deferred = flags & 8 or local_size == MAX_32  # the size follows the data, or is in ZIP64's
-    if local[:4] != LOCAL or local_name != name or compression:
+    if local[:4] != LOCAL or local_name != name or compression or local_flags & 1:
         raise CheckpointError(f"the zip archive's header of {shown(name)} lies about it.")
     if not deferred and local_size != size:
         raise CheckpointError(f"the zip archive's header of {shown(name)} lies about its size.")

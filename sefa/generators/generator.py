@@ -215,9 +215,10 @@ class Weights:
         """Raises `CheckpointError` when a key was left unused: it is not the network we know."""
         if self._rest:
             names = sorted(self._rest)
+            listed = ", ".join(name[:100] for name in names[:3])
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise CheckpointError(
-                f"Weights that fit nowhere in this kind of network: {', '.join(names[:3])}{more}."
+                f"Weights that fit nowhere in this kind of network: {listed}{more}."
             )
 
     def _get(self, name: str) -> Tensor:
