@@ -354,7 +354,7 @@ def test_other_objects_are_named(value, name, genforce, tmp_path):
         ({"G_ema": None, "D": None}, "no generator weights"),
         ({"generator_smooth": {}}, "no generator weights"),
         ({1: torch.zeros(1)}, "no generator weights"),
-        ({"conv.weight": torch.zeros(1)}, "not read here yet"),
+        ({"conv.weight": torch.zeros(1)}, "no generator that is read here"),
         ({"x\n" * 200: torch.zeros(1)}, "name"),
         ([torch.zeros(1)], "holds a list"),
         (torch.zeros(1), "holds a tensor"),
@@ -370,7 +370,7 @@ def test_names_that_nobody_knows(tmp_path):
     names = ["input.input", "style.weight", "style.bias", "conv1.conv.weight"]
     tensors = {name: torch.zeros(1) for name in names}
     torch.save({"g_ema": tensors, "g": tensors, "d": tensors}, tmp_path / "model.pt")
-    assert_refused(tmp_path / "model.pt", "input.input", "not read here yet")
+    assert_refused(tmp_path / "model.pt", "input.input", "no generator that is read here")
 
 
 def test_a_weight_named_twice(genforce, tmp_path):
