@@ -184,15 +184,18 @@ def test_other_precisions_and_memory_formats(case):
 def test_filtering_in_pieces_changes_nothing(monkeypatch):
     generator = build(load_case("r_conditional")[0])
     layer = generator.layers[2]
-    x = torch.randn(70, 16, layer.size, layer.size, generator=torch.Generator().manual_seed(0))
-    whole = layer.filtered_chunk(x.reshape(1, 70 * 16, layer.size, layer.size))
+    g = torch.Generator().manual_seed(0)
+    few, many = (torch.randn(n, c, 36, 36, generator=g) for n, c in [(70, 16), (2, 1000)])
+    expected = [layer.filtered_chunk(few), layer.filtered_chunk(many)]
     pieces, original = [], layer.filtered_chunk
     monkeypatch.setattr(
-        layer, "filtered_chunk", lambda part: pieces.append(part.shape[1]) or original(part)
+        layer, "filtered_chunk", lambda part: pieces.append(part.shape[:2]) or original(part)
     )
-    result = layer.filtered(x)
-    assert len(pieces) > 1 and sum(pieces) == 70 * 16
-    assert max_error(result.reshape(whole.shape), whole) < 1e-5
+    assert max_error(layer.filtered(few), expected[0]) < 1e-5
+    assert len(pieces) > 1 and sum(n for n, _ in pieces) == 70  # some samples at a time
+    pieces.clear()
+    assert max_error(layer.filtered(many), expected[1]) < 1e-5
+    assert len(pieces) > 2 and sum(c for _, c in pieces) == 2000  # some channels of one
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -461,6 +464,7 @@ LAYER2 = "synthesis.L2_36_14"
         ("mapping.fc0", "activation", "relu"),
         ("mapping.fc0", "activation", "linear"),
         ("mapping.fc0", "activation", ["lrelu"]),
+        ("mapping.fc0", "activation", np.zeros(3)),
         ("mapping.embed", "activation", "lrelu"),
         (f"{LAYER2}.affine", "activation", "lrelu"),
     ],
@@ -497,7 +501,7 @@ def test_numbers_of_any_kind_are_understood(conditional):
     [
         {"layers": None}, {"layers": 3}, {"layers": []}, {"layers": [1] * 9}, {"layers": [{}] * 9},
         {"layers": [{"size": 10**12, "up": 2, "down": 2}] * 9},
-        {"layers": [{"size": 4096, "up": 16, "down": 16}] * 9},
+        {"layers": [{"size": 2304, "up": 16, "down": 16}] * 9},
         {"layers": [{"size": True, "up": 2, "down": 2}] * 9},
         {"layers": [{"size": 36, "up": 2.0, "down": 2}] * 9},
         {"layers": [{"size": 36, "up": 2, "down": 2, "clamp": "x"}] * 9},

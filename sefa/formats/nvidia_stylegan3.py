@@ -47,7 +47,7 @@ def refuse_stylegan_xl(found: Found) -> None:
     if (
         any(name.startswith("mapping.embed_proj.") for name in found.tensors)
         or ("mapping.embed.weight" in found.tensors and "mapping.embed.bias" not in found.tensors)
-        or found.attributes.get("", {}).get("__class__") == "SuperresGenerator"
+        or is_text(found.attributes.get("", {}).get("__class__"), "SuperresGenerator")
         or any(re.search(r"\.(up|down)_filter\d+$", name) for name in found.tensors)
     ):
         raise CheckpointError("this is a StyleGAN-XL generator, a kind that is not read here.")
@@ -91,7 +91,7 @@ def check_activations(attributes: Mapping[str, Mapping]) -> None:
     for path, values in attributes.items():
         activation = values.get("activation")
         expected = "lrelu" if re.fullmatch(r"mapping\.fc\d+", path) else "linear"
-        if activation not in (None, expected):
+        if activation is not None and not is_text(activation, expected):
             raise CheckpointError(
                 f"{path} has the activation {str(activation)[:20]!r} where {expected} was expected."
             )
@@ -191,6 +191,10 @@ def check_filters(tensors: Mapping[str, Tensor], layers: list, config: Mapping) 
                 f"its input has frequencies up to {highest:.3g} where at most {bandwidth:g} would "
                 "be usual, and without its original pickle the settings cannot be told."
             )
+
+
+def is_text(value: Any, text: str) -> bool:
+    return isinstance(value, str) and value == text  # an array would compare element by element
 
 
 def number(value: Any, what: str) -> float:

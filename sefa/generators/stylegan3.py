@@ -21,7 +21,7 @@ Configuration: what shapes cannot tell,
     input: {"size", "sampling_rate", "bandwidth"}                   pixels, pixels, cycles a unit
     layers: [{"size", "up", "down", "clamp"}, ...]                  N + 1 of them, toRGB last; clamp
                                                                     may be null
-    output_scale (0.25 when absent), edit_range (15)
+    output_scale (0.25 when absent), edit_range (10)
     lr_multiplier, w_avg_samples                    of the mapping, see `mapping.MappedGenerator`
 
 `default_schedule` gives input and layers for the authors' settings at any resolution and depth.
@@ -42,7 +42,7 @@ from sefa.generators.ops import downsample, upsample
 
 SQRT2 = math.sqrt(2.0)
 MAX_LAYERS = 64  # toRGB included; the authors' have 15
-MAX_SIZE = 4096  # of a layer's output; 2048 px with their margins have 2068
+MAX_SIZE = 2304  # of a layer: 2048 px and a margin; the authors have 10 pixels a side
 MAX_FACTOR = 16  # of resampling; theirs are 1, 2 and 4
 MAX_UPSAMPLED = 3 * MAX_SIZE  # of what the leaky ReLU sees: about twice a layer's size
 MAX_TAPS = 256
@@ -52,7 +52,7 @@ class StyleGAN3(MappedGenerator):
     """Fourier features, then modulated convolutions, each with a filtered leaky ReLU."""
 
     family = "stylegan3"
-    edit_range = 15.0
+    edit_range = 10.0  # about as far as codes lie from the mean; what changes is as large by then
 
     def __init__(self, state_dict: Mapping[str, Tensor], config: Mapping):
         super().__init__()
@@ -268,23 +268,22 @@ class Layer(nn.Module):
         return self.filtered(x * demodulation[:, :, None, None] + self.bias[:, None, None])
 
     def filtered(self, x: Tensor) -> Tensor:
-        """`filtered_chunk` of a few channels at a time.
+        """`filtered_chunk` of a few samples or a few channels at a time.
 
         Every channel of every sample is filtered alike, and what is upsampled is large: in one
         piece a layer of 276 pixels takes twice as long on a CPU, and much memory everywhere.
         """
-        n, c = x.shape[:2]
-        x = x.reshape(1, n * c, *x.shape[2:])
         bound = 2e7 if x.device.type == "cpu" else 1e9  # bytes
-        chunk = max(16, int(bound / (4 * self.upsampled**2)) // 16 * 16)
-        if n * c <= chunk:
-            x = self.filtered_chunk(x)
-        else:
-            x = torch.cat([self.filtered_chunk(part) for part in x.split(chunk, dim=1)], dim=1)
-        return x.reshape(n, c, self.size, self.size)
+        room = int(bound / (4 * self.upsampled**2))  # channels
+        samples, channels = max(1, room // x.shape[1]), max(16, room // 16 * 16)
+        rows = [
+            torch.cat([self.filtered_chunk(part) for part in row.split(channels, dim=1)], dim=1)
+            for row in x.split(samples)
+        ]
+        return torch.cat(rows)
 
     def filtered_chunk(self, x: Tensor) -> Tensor:
-        """Upsampling, leaky ReLU, clamp, downsampling: [1, M, H, H] -> [1, M, size, size]."""
+        """Upsampling, leaky ReLU, clamp, downsampling: [N, C, H, H] -> [N, C, size, size]."""
         x = upsample(x, self.up_filter, self.up, self.pad, self.upsampled)
         x = x if self.is_rgb else F.leaky_relu(x, 0.2)
         x = x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
