@@ -329,6 +329,8 @@ def broken_pickles() -> dict[str, tuple[bytes, str]]:
         "an OrderedDict of no pairs": (
             whole(call(name("collections", "OrderedDict"), b"](" + b"K\1e")), "does not take"),
         "a set of lists": (whole(call(name("builtins", "set"), b"](]e")), "does not take"),
+        "an encoded tuple": (
+            whole(call(name("_codecs", "encode"), b")", text("latin1"))), "does not take"),
         "an encoding": (
             whole(call(name("_codecs", "encode"), text("a"), text("hex"))), "does not take"),
     }  # fmt: skip

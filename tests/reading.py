@@ -35,17 +35,22 @@ class Watch:
             return
         self.events.append(f"{event} {arguments[:2]!r:.200}")
 
-    def read(self, path: str) -> tuple[str | None, bool]:
-        """(message or None, whether it was an unforeseen failure)."""
+    def load(self, path: str) -> sefa.Generator:
+        """`sefa.load_generator`, watched."""
         self.events = []
         self.path = path
         try:
-            sefa.load_generator(path)
+            return sefa.load_generator(path)
+        finally:
+            self.path = None
+
+    def read(self, path: str) -> tuple[str | None, bool]:
+        """(message or None, whether it was an unforeseen failure)."""
+        try:
+            self.load(path)
             return None, False
         except sefa.CheckpointError as error:
             return str(error), error.__cause__ is not None
-        finally:
-            self.path = None
 
 
 def peak() -> int:
