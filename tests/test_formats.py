@@ -58,6 +58,7 @@ def assert_refused(path, *parts):
         sefa.load_generator(path)
     message = str(error.value)
     assert type(error.value) is CheckpointError
+    assert error.value.__cause__ is None, "an unforeseen failure"
     name = "".join(c if c.isprintable() else "?" for c in path.name)
     assert message.startswith(f"{name}: "), message
     reason = message.removeprefix(f"{name}: ")

@@ -20,6 +20,7 @@ from sefa.formats.torch_files import read_torch_stream, read_torch_zip
 
 METADATA = "__metadata__"  # key under which safetensors metadata (text to text) is returned
 MAX_HEADER = 16 * 2**20  # of a safetensors file: names and shapes of 100 000 tensors
+MAX_BYTES = 2**30  # of one generator's weights; the largest that are read have half of it
 OLD_PICKLE = re.compile(  # protocols 0 and 1: a dict, list, tuple, name or object
     rb"\(?([dl]p\d+\n|[(]*[ci][\w.]+\n[\w.]+\n|[}\]]q.)|\([}\])IKVX]", re.DOTALL
 )
@@ -98,6 +99,15 @@ def describe_unknown(head: bytes) -> str:
     return f"this is no checkpoint (it starts with the bytes {head[:4].hex(' ')})."
 
 
+def check_size(size: int) -> None:
+    """Raises `CheckpointError` for weights that take more bytes than any generator's."""
+    if size > MAX_BYTES:
+        raise CheckpointError(
+            f"its weights take {size / 2**30:.1f} GiB, and at most {MAX_BYTES // 2**30} GiB are "
+            "read."
+        )
+
+
 def read_safetensors(file: Piece, path: Path) -> dict[str, Any]:
     """Tensors by name, and the metadata under METADATA."""
     header = int.from_bytes(file.part(0, 8).read(), "little")
@@ -112,11 +122,13 @@ def read_safetensors(file: Piece, path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"the safetensors file has a header of {header} bytes; at most {MAX_HEADER} are read."
         )
+    check_size(file.length - header)
     try:
         with safe_open(path, framework="pt", device="cpu") as opened:
             content: dict = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             content[METADATA] = dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        reason = re.sub(r"[.!?]?\s+", " ", str(error)[:160]).replace("`", "'")
+        reason = str(error).replace(str(path), "it")[:160]
+        reason = re.sub(r"[.!?]?\s+", " ", reason).replace("`", "'")
         raise CheckpointError(f"the safetensors file is damaged ({reason}).") from None
     return content

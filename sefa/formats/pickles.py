@@ -502,8 +502,10 @@ class TextEncoder:
     def __call__(self, text: Any, encoding: Any) -> bytes | Piece:
         if encoding != "latin1":
             raise ValueError
-        if not isinstance(text, LongText):
+        if isinstance(text, str):
             return text.encode("latin1")
+        if not isinstance(text, LongText):
+            raise TypeError
         piece = text.piece
         if piece not in self._done:
             data, decoder = bytearray(), Utf8Decoder()

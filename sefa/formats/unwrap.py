@@ -10,7 +10,7 @@ from torch import Tensor
 from sefa.errors import CheckpointError
 from sefa.formats.arrays import StoredArray, StoredTensor
 from sefa.formats.checkpoint import Found
-from sefa.formats.containers import METADATA
+from sefa.formats.containers import METADATA, check_size
 from sefa.formats.kinds import kind_of, weight_names
 from sefa.formats.network_pickles import (
     Module,
@@ -26,7 +26,6 @@ EMA_NAMES = ("generator_smooth", "G_ema", "g_ema", "Gs")
 RAW_NAMES = ("generator", "G", "g", "state_dict", "params_ema")
 DISCRIMINATORS = ("discriminator", "D", "d")
 MAX_TENSORS = 50_000
-MAX_BYTES = 2**30  # of one generator's weights; the largest that are read have half of it
 MAX_NAME = 200
 MAX_BESIDE = 100, 1_000_000  # tensors beside the generator that are kept, and numbers in one
 
@@ -143,8 +142,4 @@ def check_total(stored: Mapping[str, Any]) -> None:
     if claimed > 2 * held + 2**20:
         raise CheckpointError("its tensors together claim more numbers than are stored.")
     others = sum(value.nbytes for value in stored.values() if isinstance(value, Tensor))
-    if claimed + others > MAX_BYTES:
-        raise CheckpointError(
-            f"its weights take {(claimed + others) / 2**30:.1f} GiB, and at most "
-            f"{MAX_BYTES / 2**30:.0f} GiB are read."
-        )
+    check_size(claimed + others)
