@@ -31,6 +31,7 @@ STEP_BYTES = 64
 LONG_BYTES = 1024  # byte strings and texts from this length on are not read with the objects
 MAX_LINE = 4096
 MAX_INTEGER_BYTES = 32
+FIRST_CHUNK, LAST_CHUNK = 512, 16384  # bytes read ahead; storages have pickles of 300
 CUT_SHORT = "it is damaged or cut short: its pickle ends before it is complete."
 KEYS = (str, int, bool, bytes, type(None))  # what a dict's keys may be: hashed in constant time
 
@@ -125,28 +126,39 @@ def shown(name: object, most: int = 80) -> str:
 
 
 class _Machine:
-    """One pickle being read. `at`: bytes done; `opcode_at`: where the present opcode starts."""
+    """One pickle being read, through a buffer that holds the bytes from `start` on."""
 
     def __init__(self, piece: Piece, names: Names, budget: Budget, persistent):
         self.piece, self.names, self.budget, self.persistent = piece, names, budget, persistent
-        self.at = self.opcode_at = 0
         self.stack: list[Any] = []
         self.stacks: list[list[Any]] = []  # below each mark
         self.memo: dict[int, Any] = {}
         self.globals: dict[tuple[str, str], Global] = {}
-        self._buffer, self._buffer_start = b"", 0
+        self.buffer, self.start, self.chunk = b"", 0, FIRST_CHUNK
+        self.next = self.opcode = 0  # in the buffer: what comes next, the present opcode
+
+    @property
+    def at(self) -> int:
+        """How many bytes of the pickle are done."""
+        return self.start + self.next
+
+    @property
+    def opcode_at(self) -> int:
+        return self.start + self.opcode
 
     def run(self) -> Any:
-        spend, take = self.budget.spend, self.take
         while True:
-            self.opcode_at = self.at
-            opcode = take(1)[0]
+            if self.next >= len(self.buffer):
+                self.fill(1)
+            self.opcode = self.next
+            opcode = self.buffer[self.next]
+            self.next += 1
             if opcode == 0x2E:  # STOP
                 value = self.pop()
                 if self.stack or self.stacks:
                     raise ValueError
                 return value
-            spend(1)
+            self.budget.spend(1)
             operation = OPERATIONS.get(opcode)
             if operation is None:
                 raise CheckpointError(f"its pickle uses the opcode {opcode}, which is not read.")
@@ -154,17 +166,22 @@ class _Machine:
 
     # --- bytes ---
 
+    def fill(self, length: int) -> None:
+        """Reads on, so that the buffer has `length` bytes to come, and some more."""
+        at, most = self.at, self.piece.length - self.at
+        if length > most:
+            raise CheckpointError(CUT_SHORT)
+        self.buffer = self.piece.part(at, min(most, max(length, self.chunk))).read()
+        self.start, self.next, self.opcode = at, 0, self.opcode + self.start - at
+        self.chunk = min(2 * self.chunk, LAST_CHUNK)
+
     def take(self, length: int) -> bytes:
         """The next few bytes."""
-        start = self.at - self._buffer_start
-        if not 0 <= start <= len(self._buffer) - length:
-            most = self.piece.length - self.at
-            if length > most:
-                raise CheckpointError(CUT_SHORT)
-            self._buffer = self.piece.part(self.at, min(most, max(length, 16384))).read()
-            self._buffer_start, start = self.at, 0
-        self.at += length
-        return self._buffer[start : start + length]
+        if self.next + length > len(self.buffer):
+            self.fill(length)
+        first = self.next
+        self.next += length
+        return self.buffer[first : self.next]
 
     def take_long(self, length: int) -> bytes | Piece:
         """Bytes, read when they are few."""
@@ -172,22 +189,29 @@ class _Machine:
             self.budget.spend(length // STEP_BYTES)
             return self.take(length)
         piece = self.piece.part(self.at, length)
-        self.at += length
+        self.next += length  # beyond the buffer, perhaps
         return piece
+
+    def byte(self) -> int:
+        if self.next >= len(self.buffer):
+            self.fill(1)
+        self.next += 1
+        return self.buffer[self.next - 1]
 
     def unsigned(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
 
     def line(self) -> bytes:
         most = min(MAX_LINE, self.piece.length - self.at)
-        self.take(most)  # into the buffer
-        start = self.at - most - self._buffer_start
-        end = self._buffer.find(b"\n", start, start + most)
+        if self.next + most > len(self.buffer):
+            self.fill(most)
+        first = self.next
+        end = self.buffer.find(b"\n", first, first + most)
         if end < 0:
             raise ValueError
-        self.at = self._buffer_start + end + 1
-        self.budget.spend((end - start) // STEP_BYTES)
-        return self._buffer[start:end]
+        self.next = end + 1
+        self.budget.spend((end - first) // STEP_BYTES)
+        return self.buffer[first:end]
 
     # --- stack ---
 
@@ -259,7 +283,7 @@ class _Machine:
             raise CheckpointError(CUT_SHORT)
 
     def proto(self) -> None:
-        if (version := self.unsigned(1)) > 5:
+        if (version := self.byte()) > 5:
             raise CheckpointError(f"its pickle has protocol {version}; 0 to 5 are read.")
 
     def mark(self) -> None:
@@ -413,10 +437,10 @@ OPERATIONS: dict[int, Callable[[_Machine], None]] = {
     ord("2"): lambda m: m.stack.append(m.stack[-1]),
     # memo
     ord("g"): lambda m: m.get(int(m.line()[:20])),
-    ord("h"): lambda m: m.get(m.unsigned(1)),
+    ord("h"): lambda m: m.get(m.byte()),
     ord("j"): lambda m: m.get(m.unsigned(4)),
     ord("p"): lambda m: m.put(int(m.line()[:20])),
-    ord("q"): lambda m: m.put(m.unsigned(1)),
+    ord("q"): lambda m: m.put(m.byte()),
     ord("r"): lambda m: m.put(m.unsigned(4)),
     0x94: lambda m: m.put(len(m.memo)),
     # constants and numbers
@@ -428,19 +452,19 @@ OPERATIONS: dict[int, Callable[[_Machine], None]] = {
     ord("J"): _number("<i"),
     ord("K"): _number("<B"),
     ord("M"): _number("<H"),
-    0x8A: lambda m: m.long(m.unsigned(1)),
+    0x8A: lambda m: m.long(m.byte()),
     0x8B: lambda m: m.long(m.unsigned(4)),
     ord("F"): _Machine.float_line,
     ord("G"): _number(">d"),
     # texts and bytes
     ord("V"): _Machine.unicode_line,
-    0x8C: lambda m: m.push_text(m.unsigned(1)),
+    0x8C: lambda m: m.push_text(m.byte()),
     ord("X"): lambda m: m.push_text(m.unsigned(4)),
     0x8D: lambda m: m.push_text(m.unsigned(8)),
     ord("S"): _Machine.string_line,
-    ord("U"): lambda m: m.push_old_text(m.unsigned(1)),
+    ord("U"): lambda m: m.push_old_text(m.byte()),
     ord("T"): lambda m: m.push_old_text(m.unsigned(4)),
-    ord("C"): lambda m: m.stack.append(m.take_long(m.unsigned(1))),
+    ord("C"): lambda m: m.stack.append(m.take_long(m.byte())),
     ord("B"): lambda m: m.stack.append(m.take_long(m.unsigned(4))),
     0x8E: lambda m: m.stack.append(m.take_long(m.unsigned(8))),
     0x96: _Machine.bytearray,
