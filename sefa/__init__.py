@@ -15,6 +15,7 @@ from sefa.editing import Edit, Recipe, edit
 from sefa.errors import CheckpointError, UserError
 from sefa.factorization import Directions, factorize, format_layers, parse_layers
 from sefa.generators.generator import Disposable, Generator
+from sefa.threads import one_thread
 
 
 def load_generator(path: str | Path) -> Generator:
@@ -23,11 +24,12 @@ def load_generator(path: str | Path) -> Generator:
     Nothing in the file is executed. Raises `CheckpointError` with one sentence when the file is
     missing, damaged, or of a kind that is not read.
     """
-    checkpoint = formats.read(path)  # file -> state_dict in our names, and its configuration
-    config, state_dict = checkpoint.config, Disposable(checkpoint.state_dict)
-    del checkpoint  # so that the weights are freed one by one as the generator takes them
-    with formats.naming(path):
-        return generators.build(state_dict, config)
+    with one_thread():
+        checkpoint = formats.read(path)  # file -> state_dict in our names, and its configuration
+        config, state_dict = checkpoint.config, Disposable(checkpoint.state_dict)
+        del checkpoint  # so that the weights are freed one by one as the generator takes them
+        with formats.naming(path):
+            return generators.build(state_dict, config)
 
 
 __all__ = [

@@ -8,7 +8,6 @@ The unit n that maximise |A n|^2 are the eigenvectors of A^T A (section 3.2, equ
 import operator
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from sefa.errors import UserError
 from sefa.generators.generator import Generator
+from sefa.threads import one_thread
 
 Layers = str | Iterable[int]
 
@@ -64,21 +64,6 @@ def factorize_weights(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     # decides.
     largest = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True))
     return vectors * largest.sign(), eigenvalues.flip(0).clamp(min=0)
-
-
-@contextmanager
-def one_thread():
-    """One thread for torch meanwhile.
-
-    LAPACK's threads wait for each other in short spins: on a busy machine of two cores the solver
-    was seen to take 7 s on two threads and 0.05 s on one.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def parse_layers(layers: Layers, num_layers: int) -> list[int]:
