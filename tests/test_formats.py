@@ -19,6 +19,7 @@ from sefa import CheckpointError, formats
 from sefa.formats import native
 from sefa.formats.checkpoint import Checkpoint
 from tests.helpers import genforce_state_dict, is_one_sentence, tiny_state_dict, tiny_stylegan2
+from tests.mutations import good_files, mutate
 
 SMALL = {"resolution": 8, "channels": (5, 4)}
 
@@ -515,6 +516,7 @@ def assert_read_or_refused(path):
         generator = sefa.load_generator(path)
     except CheckpointError as error:
         assert is_one_sentence(str(error)) and str(error).isprintable(), str(error)
+        assert error.__cause__ is None, "an unforeseen failure"
     else:
         assert all(torch.isfinite(tensor).all() for tensor in generator.state_dict().values())
 
@@ -549,6 +551,19 @@ def test_damaged_pickles_in_a_sound_zip(files, tmp_path, changes):
         return bytes(data)
 
     assert_read_or_refused(rezip(tmp_path / "model.pth", files["zip"], change=change))
+
+
+@pytest.fixture(scope="module")
+def mutable():
+    return good_files()
+
+
+@pytest.mark.parametrize("kind", good_files())
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(random=st.randoms(use_true_random=False))
+def test_changed_files(kind, mutable, tmp_path, random):
+    # bytes, opcodes and numbers; scripts/fuzz_readers.py does the same with many more
+    assert_read_or_refused(write(tmp_path / "model.pkl", mutate(random, mutable, kind)))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

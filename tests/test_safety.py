@@ -287,6 +287,13 @@ def test_a_class_name_tells_the_kind(tmp_path):
     assert_refused(path, "x.weight of a SomeGenerator")
 
 
+def test_long_names_make_no_long_sentence(tmp_path):
+    tensors = {letter * 180: torch.zeros(1) for letter in "abcd"}
+    module = nvidia_module(tensors, class_name="X" * 200)
+    path = write(tmp_path / "model.pkl", nvidia_pickle({"G_ema": module}))
+    assert_refused(path, "aaaa...", "XXXX...", "stylegan2")
+
+
 def test_only_a_discriminator_in_a_pickle(tmp_path):
     module = nvidia_module({"b4.out.weight": torch.zeros(1)}, class_name="Discriminator")
     path = write(tmp_path / "model.pkl", nvidia_pickle({"G_ema": None, "G": None, "D": module}))

@@ -34,6 +34,7 @@ from sefa.formats.kinds import kind_of
 from sefa.formats.network_pickles import CLASS
 from sefa.formats.pickles import shown
 from sefa.formats.unwrap import unwrap
+from sefa.generators import FAMILIES
 
 PLAIN_TYPES = (
     torch.float16, torch.bfloat16, torch.float32, torch.float64,
@@ -107,7 +108,7 @@ def translate(found: Found) -> Checkpoint:
         raise CheckpointError(f"this is {kind}, which is not read here (its weights: {examples}).")
     if isinstance(class_name, str):
         examples += f" of a {shown(class_name, 40)}"
-    known = " and ".join(layout.DESCRIPTION for layout in LAYOUTS)
     raise CheckpointError(
-        f"its weights ({examples}) are of a kind that is not read here yet (only {known} are)."
+        f"its weights ({examples}) are of a kind that is not read here yet (generators of the "
+        f"families {', '.join(FAMILIES)} are)."
     )
