@@ -12,6 +12,7 @@ import torch
 
 import sefa
 from sefa import CheckpointError
+from sefa.errors import show
 from sefa.formats import native
 from sefa.formats.checkpoint import Checkpoint
 from sefa.formats.kinds import KINDS, kind_of
@@ -307,3 +308,18 @@ def test_our_own_files_are_of_no_other_kind():
     for names in (state, genforce_state_dict(state), nvidia_stylegan2(state).state):
         assert kind_of(list(names)) is None
     assert all(kind[0].islower() for kind, _ in KINDS)  # they follow "this is"
+
+
+def test_what_a_file_says_is_shown_briefly():
+    laughs = "ha" * 1000
+    for _ in range(60):
+        laughs = [laughs, laughs]
+    loop = []
+    loop.append(loop)
+    assert show(laughs) == show(loop) == "a list"
+    assert show("x" * 10**6) == "'" + "x" * 39
+    assert show("a. B\n") == r"'a._B\n'"
+    assert show([1, 3.5, None, True]) == "[1, 3.5, None, True]"
+    assert show(10**5000) == "a int"
+    assert show({"a": 1}) == "a dict"
+    assert is_one_sentence(f"the setting is {show('One. Two. ')} here.")

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.generators.generator import Generator, Weights, positive
 from sefa.generators.imagenet import CLASS_NAMES
 
@@ -173,7 +173,7 @@ def read_upsample(config: Mapping, blocks: int) -> list[bool]:
     up = config.get("upsample", [i % 2 == 1 for i in range(blocks)])
     if not isinstance(up, list | tuple) or not all(isinstance(flag, bool) for flag in up):
         raise CheckpointError(
-            f"The upsample setting is {str(up)[:20]!r} where a list of true or false was expected."
+            f"The upsample setting is {show(up, 20)} where a list of true or false was expected."
         )
     if len(up) != blocks:
         raise CheckpointError(f"The upsample setting is for {len(up)} blocks, found {blocks}.")
