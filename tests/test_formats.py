@@ -19,7 +19,7 @@ from sefa import CheckpointError, formats
 from sefa.formats import native
 from sefa.formats.checkpoint import Checkpoint
 from tests.helpers import genforce_state_dict, is_one_sentence, tiny_state_dict, tiny_stylegan2
-from tests.mutations import good_files, mutate
+from tests.mutations import change_weights, good_files, good_weights, mutate
 
 SMALL = {"resolution": 8, "channels": (5, 4)}
 
@@ -564,6 +564,17 @@ def mutable():
 def test_changed_files(kind, mutable, tmp_path, random):
     # bytes, opcodes and numbers; scripts/fuzz_readers.py does the same with many more
     assert_read_or_refused(write(tmp_path / "model.pkl", mutate(random, mutable, kind)))
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return good_weights()
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(random=st.randoms(use_true_random=False))
+def test_changed_weights(weights, tmp_path, random):
+    assert_read_or_refused(write(tmp_path / "model.pkl", change_weights(random, weights)))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
