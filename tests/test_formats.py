@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import zipfile
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -146,6 +147,7 @@ def test_optimizers_and_counters_beside_the_weights_do_no_harm(genforce, files, 
     extra = {
         "optimizer": {"state": {0: {"step": np.float64(3)}}, "lr": [1e-3], "betas": (0, 0.99)},
         "args": argparse.Namespace(lr=1, name="x"),
+        "schedule": {"milestones": Counter([1000, 2000])},
         "epoch": 3,
         "name": "x",
     }
@@ -171,6 +173,17 @@ WRONG_FILES = {
     ),
     "pickle 2": (pickle.dumps({"G_ema": 1}, 2), "no generator weights", "found: G_ema"),
     "pickle 4": (pickle.dumps({"G_ema": 1}, 4), "no generator weights", "found: G_ema"),
+    "tflite": (b"\x1c\0\0\0TFL3" + bytes(100), "TFLite"),
+    "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x05" + bytes(100), "ONNX"),
+    "saved model": (b"\x08\x01\x12\xd4\x0d" + bytes(100), "SavedModel"),
+    "gguf": (b"GGUF\3\0\0\0" + bytes(100), "language model"),
+    "npy": (b"\x93NUMPY\1\0v\0{'descr'" + bytes(100), "numpy array"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(100), "compressed"),
+    "tar": (b"a.pth".ljust(257, b"\0") + b"ustar  \0" + bytes(100), "tar archive"),
+    "pdf": (b"%PDF-1.4" + bytes(100), "PDF"),
+    "program": (b"\x7fELF" + bytes(100), "a program"),
+    "json": (b'{"model": "stylegan"}', "JSON"),
+    "yaml": (b"class: stylegan\nsize: 3\n", "no checkpoint"),
     "zeros": (bytes(1000), "no checkpoint"),
     "zip head": (b"PK\x03\x04", "zip archive"),
     "empty zip": (b"PK\x05\x06" + bytes(18), "zip archive is not a torch checkpoint"),

@@ -172,6 +172,18 @@ def test_a_file_that_may_not_be_read(tmp_path):
     assert_refused(tmp_path / "model.pkl", "Permission denied")
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+def test_too_little_memory_is_told(error, tmp_path, monkeypatch):
+    def fail(found):
+        raise error
+
+    torch.save({"w": torch.zeros(1)}, tmp_path / "model.pth")
+    monkeypatch.setattr(sefa.formats, "translate", fail)
+    assert_refused(tmp_path / "model.pth", "not enough memory")
+
+
 def test_a_name_with_a_newline_stays_on_one_line(tmp_path):
     with pytest.raises(CheckpointError, match=r"^a\?b\.pkl: .*empty\.$"):
         sefa.load_generator(write(tmp_path / "a\nb.pkl", b""))
