@@ -268,12 +268,17 @@ def change_weights(random: Random, founds: list[Found]) -> bytes:
                 del own[name]
         elif tensors:
             change_tensor(random, tensors)
+    return file_of(tensors, attributes)
+
+
+def file_of(tensors: Mapping[str, torch.Tensor], attributes: Mapping[str, Mapping]) -> bytes:
+    """The file in which such weights come: a pickle of NVIDIA's or TensorFlow's, or torch's zip."""
     if any("/" in name for name in tensors):
         return tf_of(tensors, attributes.get("", {}))
     if attributes:
         return nvidia_pickle({"G_ema": nvidia_module(tensors, attributes)})
     buffer = io.BytesIO()
-    torch.save(tensors, buffer)
+    torch.save(dict(tensors), buffer)
     return buffer.getvalue()
 
 

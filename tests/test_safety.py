@@ -18,6 +18,7 @@ from sefa.formats.checkpoint import Checkpoint
 from sefa.formats.kinds import KINDS, kind_of
 from tests.helpers import genforce_state_dict, is_one_sentence, tiny_state_dict
 from tests.hostile_files import bombs, broken_files, payloads, safetensors, stored
+from tests.mutations import file_of, good_weights
 from tests.nvidia_files import (
     nvidia_module,
     nvidia_pickle,
@@ -34,7 +35,7 @@ GIBIBYTE = 2**30
 
 
 def good_files(folder):
-    """One file of every container that a test can make."""
+    """One file of every container, and one of every family."""
     folder.mkdir(exist_ok=True)
     state = tiny_state_dict(**SMALL)
     genforce = {"generator_smooth": genforce_state_dict(state)}
@@ -45,6 +46,8 @@ def good_files(folder):
         nvidia = {"G": None, "D": None, "G_ema": nvidia_stylegan2(state)}
         write(folder / f"nvidia{protocol}.pkl", nvidia_pickle(nvidia, protocol))
         write(folder / f"tf{protocol}.pkl", tf_pickle(tf_stylegan2(state, 8), protocol))
+    for i, found in enumerate(good_weights()):
+        write(folder / f"family{i}.pkl", file_of(found.tensors, found.attributes))
     return sorted(folder.iterdir())
 
 
@@ -103,6 +106,7 @@ def test_the_interpreter_is_asked_for_nothing_but_the_file(tmp_path):
     reports = read_elsewhere(files)
     assert {report["path"]: report["events"] for report in reports if report["events"]} == {}
     assert not any(report["unforeseen"] for report in reports)
+    assert {r["message"] for r in reports if "good" in r["path"]} == {None}
     assert [r["path"] for r in reports if r["message"] is None and "good" not in r["path"]] == []
     assert not (tmp_path / "it-ran").exists()
 

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.random import RandomState  # named here, as numpy imports it when it is first used
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
@@ -153,7 +154,7 @@ class BigGAN(Generator):
         By its inverse cumulative distribution, the same numbers as HuggingFace's
         `truncated_noise_sample(1, z_dim, seed=seed)`.
         """
-        uniform = np.stack([np.random.RandomState(seed).uniform(size=self.z_dim) for seed in seeds])
+        uniform = np.stack([RandomState(seed).uniform(size=self.z_dim) for seed in seeds])
         low, high = torch.special.ndtr(torch.tensor([-2.0, 2.0], dtype=torch.float64))
         return torch.special.ndtri(low + torch.from_numpy(uniform) * (high - low)).float()
 
