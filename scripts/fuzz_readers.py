@@ -28,12 +28,13 @@ import torch
 
 import sefa
 from tests.helpers import is_one_sentence
-from tests.mutations import good_files, mutate
+from tests.mutations import change_weights, good_files, good_weights, mutate
 from tests.reading import Watch, peak
 
 SECONDS = 30.0
 GROWTH = 2**30
 BATCH = 5000  # inputs of one worker, so that what leaks is seen and does not add up
+WEIGHTS = good_weights()
 READ, REFUSED, UNFORESEEN = range(3)
 
 
@@ -65,7 +66,10 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def make_input(files: dict[str, bytes], seed: int, index: int) -> bytes:
+    """One in eight is a sound file of changed weights, the others are changed files."""
     random = Random(f"{seed} {index}")
+    if random.random() < 0.125:
+        return change_weights(random, WEIGHTS)
     return mutate(random, files, random.choice(list(files)))
 
 

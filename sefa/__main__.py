@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 import checkpoints
 from sefa import Directions, Generator, edit, factorize, format_layers
+from sefa.commands import OneLineParser, exit_code
 from sefa.editing import MAX_SEED
 from sefa.errors import UserError
 from sefa.export import (
@@ -79,21 +80,7 @@ cuda:1) overrides, in place of the official tool's --gpu_id.
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line on `argv` (default: sys.argv[1:]) and returns its exit code."""
-    try:
-        options = parse_options(argv)
-        run(options)
-        sys.stdout.flush()
-    except UserError as error:
-        print(f"sefa: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # stdout went to `head`, which has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except SystemExit as finished:  # --help
-        return finished.code or 0
-    return 0
+    return exit_code(lambda: run(parse_options(argv)))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -119,15 +106,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 # ----------------------------------------------------------------------------- options
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """argparse, but a bad option raises UserError instead of printing the usage and exiting."""
-
-    def error(self, message: str):
-        if "--gpu_id" in message:
-            message += " (the environment variable SEFA_DEVICE chooses the device)"
-        raise UserError(f"{message} (python -m sefa --help lists the options)")
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:

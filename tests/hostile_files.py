@@ -503,7 +503,7 @@ def broken_safetensors() -> dict[str, tuple[bytes, str]]:
         "safetensors, a negative size": (safetensors({"a": stored([-4], 0, 16)}), "damaged"),
         "safetensors, an overflow": (safetensors({"a": stored([2**33, 2**33], 0, 16)}), "overflow"),
         "safetensors, a name twice": (
-            safetensors(b'{"a":%s,"a":%s}' % ((json.dumps(a).encode(),) * 2)), "no generator"),
+            safetensors(b'{"a":%s,"a":%s}' % ((json.dumps(a).encode(),) * 2)), "a name twice"),
         "safetensors, nested": (safetensors(b'{"a":' + b"[" * 100_000), "recursion"),
         "safetensors, no UTF-8": (safetensors(b'{"\xff":{}}  '), "UTF-8"),
         "safetensors, metadata of numbers": (

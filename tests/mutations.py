@@ -1,7 +1,9 @@
-"""Changes to good files that a reader has to withstand: of bytes, of opcodes, of numbers in headers.
+"""Changes to good files that a reader has to withstand.
 
-`good_files()` makes small files of every container; `mutate(random, files, kind)` changes one. All is
-drawn from `random`, so that a number tells an input.
+`good_files()` makes small files of every container; `mutate(random, files, kind)` changes the bytes,
+opcodes or numbers of one. `good_weights()` are small generators of every family;
+`change_weights(random, founds)` writes a sound file of one whose weights or attributes are changed.
+All is drawn from `random`, so that a number tells an input.
 """
 
 import io
@@ -12,14 +14,23 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from random import Random
 
 import torch
 from safetensors.torch import save
 
-from tests.helpers import genforce_state_dict, tiny_state_dict
+from sefa.formats.checkpoint import Found
+from tests.helpers import genforce_state_dict, read_golden, tiny_state_dict
 from tests.hostile_files import broken_pickles, laughs, name, number, payloads, text
-from tests.nvidia_files import nvidia_pickle, nvidia_stylegan2, tf_pickle, tf_stylegan2
+from tests.nvidia_files import (
+    nvidia_module,
+    nvidia_pickle,
+    nvidia_stylegan2,
+    tf_network,
+    tf_pickle,
+    tf_stylegan2,
+)
 
 NUMBERS = (0, 1, 2, 3, 4, 7, 8, 127, 128, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1,
            2**32, 2**40, 2**48, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1)  # fmt: skip
@@ -215,3 +226,97 @@ def change_header(random: Random, content: bytes) -> bytes:
     if random.random() < 0.8:
         length = len(header)
     return struct.pack("<Q", length % 2**64) + header + body
+
+
+# --- weights and attributes -----------------------------------------------------------------------
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = ("genforce_pggan/lod", "genforce_stylegan/conditional", "rosinality/training32",
+         "genforce_stylegan2_conditional/ada16_embed", "nvidia_stylegan2/skip16_without_mean",
+         "nvidia_stylegan2/resnet16_mixed", "nvidia_stylegan3/t_settings",
+         "tf_stylegan2/resnet16_conditional", "hf_biggan/config32")  # fmt: skip
+SHAPES = ((), (0,), (1,), (3,), (2, 3), (0, 4), (4, 4), (1, 3, 4, 4), (4, 3, 3, 3), (1, 1, 1, 1, 1))
+TYPES = (torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int8, torch.bool,
+         torch.complex64, torch.uint16, torch.float8_e4m3fn)  # fmt: skip
+VALUES = (None, True, False, 0, 1, -1, 2, 3.5, -0.0, 1e30, float("nan"), float("inf"), 2**40, 2**62,
+          -(2**62), "", "x", "lrelu", "a. B", [], [1], [0, 0], [1, 2, 3, 4], [2**40] * 4, ["x"], {},
+          {"a": 1}, [[1]], 10**30)  # fmt: skip
+
+
+def good_weights() -> list[Found]:
+    """Small generators of every family, as their training codes name the weights."""
+    founds = [read_golden(GOLDEN / f"{case}.npz")[0] for case in CASES]
+    sizes = [(6, 8, 4), (8, 5, 4), (5, 1, 4)]
+    dcgan = {f"main.{3 * i}.weight": torch.randn(n, m, k, k) for i, (n, m, k) in enumerate(sizes)}
+    for i, (_, channels, _) in enumerate(sizes[:-1]):
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            dcgan[f"main.{3 * i + 1}.{part}"] = torch.rand(channels)
+    return [*founds, Found(dcgan)]
+
+
+def change_weights(random: Random, founds: list[Found]) -> bytes:
+    """A sound file whose weights, their shapes, types, names or attributes are changed."""
+    found = random.choice(founds)
+    tensors = dict(found.tensors)
+    attributes = {path: dict(own) for path, own in found.attributes.items()}
+    for _ in range(random.choice((1, 1, 1, 2, 3))):
+        if attributes and random.random() < 0.5:
+            own = attributes[random.choice(list(attributes))]
+            name = random.choice([*own, "conv_clamp", "size"])
+            own[name] = random.choice(VALUES)
+            if random.random() < 0.2:
+                del own[name]
+        elif tensors:
+            change_tensor(random, tensors)
+    return file_of(tensors, attributes)
+
+
+def file_of(tensors: Mapping[str, torch.Tensor], attributes: Mapping[str, Mapping]) -> bytes:
+    """The file in which such weights come: a pickle of NVIDIA's or TensorFlow's, or torch's zip."""
+    if any("/" in name for name in tensors):
+        return tf_of(tensors, attributes.get("", {}))
+    if attributes:
+        return nvidia_pickle({"G_ema": nvidia_module(tensors, attributes)})
+    buffer = io.BytesIO()
+    torch.save(dict(tensors), buffer)
+    return buffer.getvalue()
+
+
+def change_tensor(random: Random, tensors: dict[str, torch.Tensor]) -> None:
+    name = random.choice(list(tensors))
+    tensor = tensors[name]
+    how = random.randrange(9)
+    if how == 0:
+        del tensors[name]
+    elif how == 1:
+        tensors[re.sub(r"\d+", lambda m: str(random.choice((0, 1, 7, 30, 10**9))), name)] = tensor
+    elif how == 2:
+        tensors[f"{name}.{random.choice(('weight', 'x', '0'))}"] = tensor
+    elif how == 3:
+        other = random.choice(list(tensors))
+        tensors[name], tensors[other] = tensors[other], tensor
+    elif how == 4:
+        tensors[name] = tensor.to(random.choice(TYPES))
+    elif how == 5:
+        tensors[name] = torch.full_like(tensor, random.choice((float("nan"), 1e30, 0.0, -1.0)))
+    elif how == 6:
+        tensors[name] = torch.ones(random.choice(SHAPES))
+    elif how == 7:
+        axis = random.randrange(max(1, tensor.ndim))
+        tensors[name] = torch.cat([tensor, tensor], dim=axis) if tensor.ndim else tensor[None]
+    else:
+        tensors[name] = tensor.flatten() if random.random() < 0.5 else tensor[None]
+
+
+def tf_of(tensors: Mapping[str, torch.Tensor], kwargs: Mapping) -> bytes:
+    variables: dict[str, dict] = {"": {}}
+    for path, tensor in tensors.items():
+        component, _, rest = path.partition("/") if "/" in path else ("", "", path)
+        numeric = (
+            tensor.float() if tensor.dtype in (torch.bfloat16, torch.float8_e4m3fn) else tensor
+        )
+        variables.setdefault(component, {})[rest] = numeric.numpy()
+    components = {path: tf_network(path, own) for path, own in variables.items() if path}
+    network = tf_network("Gs", variables[""], components)
+    network.static_kwargs = dict(kwargs)
+    return tf_pickle(network)

@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import zipfile
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from sefa import CheckpointError, formats
 from sefa.formats import native
 from sefa.formats.checkpoint import Checkpoint
 from tests.helpers import genforce_state_dict, is_one_sentence, tiny_state_dict, tiny_stylegan2
+from tests.mutations import change_weights, good_files, good_weights, mutate
 
 SMALL = {"resolution": 8, "channels": (5, 4)}
 
@@ -145,6 +147,7 @@ def test_optimizers_and_counters_beside_the_weights_do_no_harm(genforce, files, 
     extra = {
         "optimizer": {"state": {0: {"step": np.float64(3)}}, "lr": [1e-3], "betas": (0, 0.99)},
         "args": argparse.Namespace(lr=1, name="x"),
+        "schedule": {"milestones": Counter([1000, 2000])},
         "epoch": 3,
         "name": "x",
     }
@@ -170,6 +173,17 @@ WRONG_FILES = {
     ),
     "pickle 2": (pickle.dumps({"G_ema": 1}, 2), "no generator weights", "found: G_ema"),
     "pickle 4": (pickle.dumps({"G_ema": 1}, 4), "no generator weights", "found: G_ema"),
+    "tflite": (b"\x1c\0\0\0TFL3" + bytes(100), "TFLite"),
+    "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x05" + bytes(100), "ONNX"),
+    "saved model": (b"\x08\x01\x12\xd4\x0d" + bytes(100), "SavedModel"),
+    "gguf": (b"GGUF\3\0\0\0" + bytes(100), "language model"),
+    "npy": (b"\x93NUMPY\1\0v\0{'descr'" + bytes(100), "numpy array"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(100), "compressed"),
+    "tar": (b"a.pth".ljust(257, b"\0") + b"ustar  \0" + bytes(100), "tar archive"),
+    "pdf": (b"%PDF-1.4" + bytes(100), "PDF"),
+    "program": (b"\x7fELF" + bytes(100), "a program"),
+    "json": (b'{"model": "stylegan"}', "JSON"),
+    "yaml": (b"class: stylegan\nsize: 3\n", "no checkpoint"),
     "zeros": (bytes(1000), "no checkpoint"),
     "zip head": (b"PK\x03\x04", "zip archive"),
     "empty zip": (b"PK\x05\x06" + bytes(18), "zip archive is not a torch checkpoint"),
@@ -515,6 +529,7 @@ def assert_read_or_refused(path):
         generator = sefa.load_generator(path)
     except CheckpointError as error:
         assert is_one_sentence(str(error)) and str(error).isprintable(), str(error)
+        assert error.__cause__ is None, "an unforeseen failure"
     else:
         assert all(torch.isfinite(tensor).all() for tensor in generator.state_dict().values())
 
@@ -549,6 +564,30 @@ def test_damaged_pickles_in_a_sound_zip(files, tmp_path, changes):
         return bytes(data)
 
     assert_read_or_refused(rezip(tmp_path / "model.pth", files["zip"], change=change))
+
+
+@pytest.fixture(scope="module")
+def mutable():
+    return good_files()
+
+
+@pytest.mark.parametrize("kind", good_files())
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(random=st.randoms(use_true_random=False))
+def test_changed_files(kind, mutable, tmp_path, random):
+    # bytes, opcodes and numbers; scripts/fuzz_readers.py does the same with many more
+    assert_read_or_refused(write(tmp_path / "model.pkl", mutate(random, mutable, kind)))
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return good_weights()
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(random=st.randoms(use_true_random=False))
+def test_changed_weights(weights, tmp_path, random):
+    assert_read_or_refused(write(tmp_path / "model.pkl", change_weights(random, weights)))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -12,11 +12,13 @@ import torch
 
 import sefa
 from sefa import CheckpointError
+from sefa.errors import show
 from sefa.formats import native
 from sefa.formats.checkpoint import Checkpoint
 from sefa.formats.kinds import KINDS, kind_of
 from tests.helpers import genforce_state_dict, is_one_sentence, tiny_state_dict
 from tests.hostile_files import bombs, broken_files, payloads, safetensors, stored
+from tests.mutations import file_of, good_weights
 from tests.nvidia_files import (
     nvidia_module,
     nvidia_pickle,
@@ -33,7 +35,7 @@ GIBIBYTE = 2**30
 
 
 def good_files(folder):
-    """One file of every container that a test can make."""
+    """One file of every container, and one of every family."""
     folder.mkdir(exist_ok=True)
     state = tiny_state_dict(**SMALL)
     genforce = {"generator_smooth": genforce_state_dict(state)}
@@ -44,6 +46,8 @@ def good_files(folder):
         nvidia = {"G": None, "D": None, "G_ema": nvidia_stylegan2(state)}
         write(folder / f"nvidia{protocol}.pkl", nvidia_pickle(nvidia, protocol))
         write(folder / f"tf{protocol}.pkl", tf_pickle(tf_stylegan2(state, 8), protocol))
+    for i, found in enumerate(good_weights()):
+        write(folder / f"family{i}.pkl", file_of(found.tensors, found.attributes))
     return sorted(folder.iterdir())
 
 
@@ -102,6 +106,7 @@ def test_the_interpreter_is_asked_for_nothing_but_the_file(tmp_path):
     reports = read_elsewhere(files)
     assert {report["path"]: report["events"] for report in reports if report["events"]} == {}
     assert not any(report["unforeseen"] for report in reports)
+    assert {r["message"] for r in reports if "good" in r["path"]} == {None}
     assert [r["path"] for r in reports if r["message"] is None and "good" not in r["path"]] == []
     assert not (tmp_path / "it-ran").exists()
 
@@ -171,6 +176,18 @@ def test_a_file_that_may_not_be_read(tmp_path):
     assert_refused(tmp_path / "model.pkl", "Permission denied")
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+def test_too_little_memory_is_told(error, tmp_path, monkeypatch):
+    def fail(found):
+        raise error
+
+    torch.save({"w": torch.zeros(1)}, tmp_path / "model.pth")
+    monkeypatch.setattr(sefa.formats, "translate", fail)
+    assert_refused(tmp_path / "model.pth", "not enough memory")
+
+
 def test_a_name_with_a_newline_stays_on_one_line(tmp_path):
     with pytest.raises(CheckpointError, match=r"^a\?b\.pkl: .*empty\.$"):
         sefa.load_generator(write(tmp_path / "a\nb.pkl", b""))
@@ -208,8 +225,8 @@ def test_numbers_that_are_none_in_every_container(value, tmp_path):
     recognised = 0
     for path in good_files_of(state, tmp_path):
         message = assert_refused(path)
-        recognised += "not read here yet" not in message
-        if "not read here yet" not in message:
+        recognised += "no generator that is read" not in message
+        if "no generator that is read" not in message:
             assert "synthesis.conv1.weight holds a NaN" in message, message
     assert recognised >= 3
 
@@ -287,6 +304,13 @@ def test_a_class_name_tells_the_kind(tmp_path):
     assert_refused(path, "x.weight of a SomeGenerator")
 
 
+def test_long_names_make_no_long_sentence(tmp_path):
+    tensors = {letter * 180: torch.zeros(1) for letter in "abcd"}
+    module = nvidia_module(tensors, class_name="X" * 200)
+    path = write(tmp_path / "model.pkl", nvidia_pickle({"G_ema": module}))
+    assert_refused(path, "aaaa...", "XXXX...", "stylegan2")
+
+
 def test_only_a_discriminator_in_a_pickle(tmp_path):
     module = nvidia_module({"b4.out.weight": torch.zeros(1)}, class_name="Discriminator")
     path = write(tmp_path / "model.pkl", nvidia_pickle({"G_ema": None, "G": None, "D": module}))
@@ -300,3 +324,18 @@ def test_our_own_files_are_of_no_other_kind():
     for names in (state, genforce_state_dict(state), nvidia_stylegan2(state).state):
         assert kind_of(list(names)) is None
     assert all(kind[0].islower() for kind, _ in KINDS)  # they follow "this is"
+
+
+def test_what_a_file_says_is_shown_briefly():
+    laughs = "ha" * 1000
+    for _ in range(60):
+        laughs = [laughs, laughs]
+    loop = []
+    loop.append(loop)
+    assert show(laughs) == show(loop) == "a list"
+    assert show("x" * 10**6) == "'" + "x" * 39
+    assert show("a. B\n") == r"'a._B\n'"
+    assert show([1, 3.5, None, True]) == "[1, 3.5, None, True]"
+    assert show(10**5000) == "a int"
+    assert show({"a": 1}) == "a dict"
+    assert is_one_sentence(f"the setting is {show('One. Two. ')} here.")

@@ -74,10 +74,18 @@ def naming(path: str | Path):
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {printable(str(error))}") from None
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # torch's
+            raise unforeseen(name) from error
+        raise CheckpointError(f"{name}: there is not enough memory to read it.") from None
     except Exception as error:  # a defect of ours must not take a page down; the cause is kept
-        raise CheckpointError(
-            f"{name}: reading it failed in an unforeseen way, so it is probably damaged."
-        ) from error
+        raise unforeseen(name) from error
+
+
+def unforeseen(name: str) -> CheckpointError:
+    return CheckpointError(
+        f"{name}: reading it failed in an unforeseen way, so it is probably damaged."
+    )
 
 
 def check_types(tensors: Mapping[str, Tensor]) -> None:

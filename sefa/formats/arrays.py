@@ -226,7 +226,7 @@ class StoredArray(Inert):
 def stored_array(
     data: object, dtype: object, shape: object, order: object, axes: object = None
 ) -> StoredTensor:
-    """`numpy._core.numeric._frombuffer`, of protocol 5: dense, in C or Fortran order.
+    """An array of bytes in the file: dense, in C or Fortran order.
 
     In order "K" it is in C order of `shape`, and its dimensions then come in the order `axes`.
     """
@@ -251,6 +251,13 @@ def stored_array(
     return StoredTensor(storage, 0, size, stride)
 
 
+def array_of_buffer(data, dtype, shape, order, axes=None) -> StoredArray:
+    """`numpy._core.numeric._frombuffer`: an array as protocol 5 has it."""
+    array = StoredArray()
+    array.tensor = stored_array(data, dtype, shape, order, axes)
+    return array
+
+
 def numpy_scalar(dtype: object, data: object = b"") -> float | int | bool:
     """`numpy.core.multiarray.scalar`: a plain number."""
     if isinstance(data, str):
@@ -269,7 +276,7 @@ NUMPY_NAMES: Names = {
         for module, name, function in (
             ("multiarray", "_reconstruct", StoredArray),
             ("multiarray", "scalar", numpy_scalar),
-            ("numeric", "_frombuffer", stored_array),
+            ("numeric", "_frombuffer", array_of_buffer),
         )
     },
 }

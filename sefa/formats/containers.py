@@ -131,4 +131,7 @@ def read_safetensors(file: Piece, path: Path) -> dict[str, Any]:
         reason = str(error).replace(str(path), "it")[:160]
         reason = re.sub(r"[.!?]?\s+", " ", reason).replace("`", "'")
         raise CheckpointError(f"the safetensors file is damaged ({reason}).") from None
+    # The library takes the last of two entries of a name; another reader may take the first.
+    if file.part(8, header).read().count(b'"data_offsets"') != len(content) - 1:
+        raise CheckpointError("the safetensors file is damaged (its header has a name twice).")
     return content

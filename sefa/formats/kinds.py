@@ -15,7 +15,7 @@ from sefa.formats.arrays import StoredArray, StoredTensor
 from sefa.formats.network_pickles import Module, Network
 from sefa.formats.pickles import shown
 
-MAX_NAMES = 3000
+MAX_NAMES = 1500
 MAX_LOOKED_AT = 30_000
 MAX_DEPTH = 6
 

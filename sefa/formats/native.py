@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.formats.containers import METADATA
 
@@ -38,7 +38,7 @@ def translate(found: Found) -> Checkpoint:
         raise CheckpointError("its configuration (metadata 'sefa') is not JSON with a family.")
     if config.get("version") != VERSION:
         raise CheckpointError(
-            f"its configuration has version {str(config.get('version'))[:20]!r} where {VERSION} "
+            f"its configuration has version {show(config.get('version'), 20)} where {VERSION} "
             "was expected, so it may need a newer release of this program."
         )
     return Checkpoint(found.tensors, config)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.generators.stylegan3 import MAX_LAYERS, default_schedule
 
@@ -93,7 +93,7 @@ def check_activations(attributes: Mapping[str, Mapping]) -> None:
         expected = "lrelu" if re.fullmatch(r"mapping\.fc\d+", path) else "linear"
         if activation is not None and not is_text(activation, expected):
             raise CheckpointError(
-                f"{path} has the activation {str(activation)[:20]!r} where {expected} was expected."
+                f"{path} has the activation {show(activation, 20)} where {expected} was expected."
             )
 
 
@@ -201,7 +201,7 @@ def number(value: Any, what: str) -> float:
     """A finite number of any kind that a pickle may hold."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
-        raise CheckpointError(f"the {what} is {str(value)[:20]!r} where a number was expected.")
+        raise CheckpointError(f"the {what} is {show(value, 20)} where a number was expected.")
     return float(value)
 
 
@@ -219,5 +219,5 @@ def square(value: Any, what: str) -> int:
         value = [value]
     sides = {integer(side, what) for side in value[:3]}
     if len(sides) != 1 or len(value) > 2:
-        raise CheckpointError(f"the {what} is {str(value)[:40]}, and only squares are read.")
+        raise CheckpointError(f"the {what} is {show(value)}, and only squares are read.")
     return sides.pop()

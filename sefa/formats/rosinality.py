@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 import torch
+from numpy.random import RandomState  # named here, as numpy imports it when it is first used
 from torch import Tensor
 
 from sefa.errors import CheckpointError
@@ -97,7 +98,7 @@ def convert(name: str, tensor: Tensor) -> Tensor:
 
 def draw_noise(renamed: dict[str, Tensor]) -> dict[str, Tensor]:
     """Noise images [r, r] for the convolutions that have a strength, from one seed in order."""
-    random = np.random.RandomState(NOISE_SEED)
+    random = RandomState(NOISE_SEED)
     images = {}
     for i in range(2 * MAX_BLOCKS - 1):
         if f"synthesis.conv{i}.noise_strength" not in renamed:

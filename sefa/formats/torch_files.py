@@ -43,6 +43,11 @@ def default_dict(factory: Any = None, items: Any = ()) -> dict:
     return _dict_of(items)
 
 
+def counter(counts: Any = None) -> dict:
+    """`collections.Counter`, as schedules of learning rates have it; not looked at."""
+    return {}
+
+
 def _dict_of(pairs: Any) -> dict:
     if not isinstance(pairs, (list, tuple)):
         raise TypeError
@@ -67,6 +72,7 @@ def plain_names() -> Names:
         ("_codecs", "encode"): encode,
         ("collections", "OrderedDict"): ordered_dict,
         ("collections", "defaultdict"): default_dict,
+        ("collections", "Counter"): counter,
         ("argparse", "Namespace"): Namespace,
         **{
             (builtins, name): function

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.generators.biggan import BigGAN
 from sefa.generators.dcgan import DCGAN
 from sefa.generators.generator import Generator
@@ -30,7 +30,7 @@ def build(state_dict: Mapping[str, Tensor], config: Mapping) -> Generator:
     family = config.get("family")
     if not isinstance(family, str) or family not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise CheckpointError(f"The model family {str(family)[:40]!r} is unknown; known: {known}.")
+        raise CheckpointError(f"The model family {show(family)} is unknown; known: {known}.")
     generator = FAMILIES[family](state_dict, config).eval()
     for what, size, most in (
         ("images of {} px", generator.resolution, MAX_RESOLUTION),

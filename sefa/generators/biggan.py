@@ -33,9 +33,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.random import RandomState  # named here, as numpy imports it when it is first used
 from torch import Tensor, nn
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.generators.generator import Generator, Weights, positive
 from sefa.generators.imagenet import CLASS_NAMES
 
@@ -153,7 +154,7 @@ class BigGAN(Generator):
         By its inverse cumulative distribution, the same numbers as HuggingFace's
         `truncated_noise_sample(1, z_dim, seed=seed)`.
         """
-        uniform = np.stack([np.random.RandomState(seed).uniform(size=self.z_dim) for seed in seeds])
+        uniform = np.stack([RandomState(seed).uniform(size=self.z_dim) for seed in seeds])
         low, high = torch.special.ndtr(torch.tensor([-2.0, 2.0], dtype=torch.float64))
         return torch.special.ndtri(low + torch.from_numpy(uniform) * (high - low)).float()
 
@@ -173,7 +174,7 @@ def read_upsample(config: Mapping, blocks: int) -> list[bool]:
     up = config.get("upsample", [i % 2 == 1 for i in range(blocks)])
     if not isinstance(up, list | tuple) or not all(isinstance(flag, bool) for flag in up):
         raise CheckpointError(
-            f"The upsample setting is {str(up)[:20]!r} where a list of true or false was expected."
+            f"The upsample setting is {show(up, 20)} where a list of true or false was expected."
         )
     if len(up) != blocks:
         raise CheckpointError(f"The upsample setting is for {len(up)} blocks, found {blocks}.")

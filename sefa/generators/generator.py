@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import RandomState  # named here, as numpy imports it when it is first used
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, UserError, show
@@ -78,7 +79,7 @@ class Generator(nn.Module):
 
         Row i depends on seeds[i] alone, drawn as NVIDIA's tools do.
         """
-        rows = [np.random.RandomState(seed).randn(self.z_dim) for seed in seeds]
+        rows = [RandomState(seed).randn(self.z_dim) for seed in seeds]
         return torch.from_numpy(np.stack(rows)).float()
 
     def one_hot(self, class_index: int, n: int) -> Tensor | None:

@@ -10,9 +10,9 @@ Canonical names of its weights:
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.random import RandomState  # named here, as numpy imports it when it is first used
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
@@ -186,7 +186,7 @@ def mean_w(mapping: MappingNetwork, samples: int) -> Tensor:
     conditional model has class i modulo label_dim, so that all classes count alike. Raises
     `CheckpointError` when the mean is not finite.
     """
-    random = np.random.RandomState(MEAN_SEED)
+    random = RandomState(MEAN_SEED)
     widest = max(mapping.z_dim, mapping.label_dim, *(max(x.weight.shape) for x in mapping.dense))
     chunk = max(1, MEAN_CHUNK // widest)
     total = torch.zeros(mapping.out_dim, dtype=torch.float64)

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sefa.errors import CheckpointError
+from sefa.errors import CheckpointError, show
 from sefa.generators.generator import Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.ops import downsample, upsample
@@ -298,7 +298,7 @@ def whole(setting: Mapping, name: str, where: str, low: int, high: int) -> int:
     value = setting.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise CheckpointError(
-            f"The {name} of {where} is {str(value)[:20]!r} where {low} to {high} was expected."
+            f"The {name} of {where} is {show(value, 20)} where {low} to {high} was expected."
         )
     return value
 
