@@ -2,12 +2,16 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 
 import checkpoints
+from sefa import convert
 from sefa.__main__ import option_parser
+from tests.helpers import tiny_stylegan2
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -59,7 +63,7 @@ def test_the_two_commands():
 
 
 def test_the_command_line_example_is_valid():
-    (command,) = [block.strip() for block in blocks("bash") if "-m sefa" in block]
+    (command,) = [block.strip() for block in blocks("bash") if "-m sefa " in block]
     words = shlex.split(command)
     assert words[:3] == ["python", "-m", "sefa"]
     options = option_parser().parse_args(words[3:])
@@ -69,10 +73,33 @@ def test_the_command_line_example_is_valid():
 
 
 def test_the_variable_example_is_valid():
-    (line,) = [block for block in blocks("bash") if "SEFA_MODELS" in block]
+    (line,) = [block for block in blocks("bash") if block.startswith("SEFA_MODELS")]
     value = shlex.split(line)[0].removeprefix("SEFA_MODELS=")
     models, notices = checkpoints.owner_models({"SEFA_MODELS": value})
     assert len(models) == 2 and not notices
+
+
+def test_the_three_lines_to_a_space_are_valid(tmp_path, monkeypatch):
+    (block,) = [block for block in blocks("bash") if "sefa.convert" in block]
+    converting, *uploading = (shlex.split(line) for line in block.strip().splitlines())
+    monkeypatch.chdir(tmp_path)
+    tiny_stylegan2("network-snapshot.pkl")
+    assert converting[:3] == ["python", "-m", "sefa.convert"]
+    assert convert.main(converting[3:]) == 0
+    written = converting[-1]
+    assert (tmp_path / written).is_file() and written in uploading[0]
+    # Nothing is sent: the Hub's own tool is asked whether it knows the commands and options.
+    for words in uploading:
+        options = [word for word in words if word.startswith("--")]
+        command = words[: next(i for i, word in enumerate(words) if "/" in word)]
+        assert command.pop(0) == "hf"
+        tool = [sys.executable, "-m", "huggingface_hub.cli.hf", *command, "--help"]
+        found = subprocess.run(tool, capture_output=True, text=True, check=True)
+        assert all(option in found.stdout for option in options)
+    variable = uploading[1][-1]
+    models, notices = checkpoints.owner_models(dict([variable.split("=")]))
+    assert [model.filename for model in models] == [written] and not notices
+    assert models[0].repo == uploading[0][2]
 
 
 def test_the_library_example_runs(monkeypatch):
