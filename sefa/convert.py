@@ -83,15 +83,18 @@ def describe(checkpoint: Checkpoint, generator: Generator) -> str:
     """What was recognised: whose file, the network's sizes, and what shapes cannot tell."""
     classes = f"{generator.label_dim} classes" if generator.label_dim else "no classes"
     colour = "grey" if generator.num_channels == 1 else "RGB"
-    settings = [f"{k} {v}" for k, v in checkpoint.config.items() if k not in SHOWN and v]
-    short = [text if len(text) <= 60 else f"{text[:57]}..." for text in settings]
+    said = {name: value for name, value in checkpoint.config.items() if name not in SHOWN and value}
+    settings = [
+        f"{name} by layer" if isinstance(value, (list, dict)) else f"{name} {value}"
+        for name, value in said.items()
+    ]
     facts = [
         f"{generator.family} ({checkpoint.layout})",
         f"{generator.resolution} px {colour}",
         f"{generator.num_ws} {'layer' if generator.num_ws == 1 else 'layers'}",
         f"z {generator.z_dim}, w {generator.w_dim}",
         classes,
-        *short,
+        *settings,
     ]
     return ", ".join(facts)
 

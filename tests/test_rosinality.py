@@ -1,5 +1,6 @@
 """StyleGAN2 in rosinality's names against the numbers of its code."""
 
+import argparse
 import dataclasses
 import math
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+import sefa
 from sefa import CheckpointError, formats
 from sefa.formats import rosinality
 from sefa.formats.checkpoint import Found
@@ -42,6 +45,37 @@ def test_a_training_file(case, tmp_path):
     torch.testing.assert_close(w[:, 3], expected["w"], rtol=1e-5, atol=1e-5)
     assert (generator.synthesize(w) - expected["image_psi10"]).abs().max() < 1e-5
     assert_behaves(generator, found, tmp_path / "native.safetensors")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_training_file_as_train_py_writes_it(case, zipped, tmp_path):
+    found, expected = case
+    other = {name: torch.zeros_like(tensor) for name, tensor in found.tensors.items()}
+    optimizer = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2)}},
+                 "param_groups": [{"lr": 0.002, "betas": (0.0, 0.99), "params": [0]}]}  # fmt: skip
+    content = {
+        "g": other, "d": {"final_linear.0.weight": torch.zeros(1)}, "g_ema": found.tensors,
+        "g_optim": optimizer, "d_optim": optimizer,
+        "args": argparse.Namespace(size=32, path="lmdb", mixing=0.9, ckpt=None),
+        "ada_aug_p": torch.tensor(0.0),
+    }  # fmt: skip
+    path = tmp_path / "150000.pt"
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    generator = sefa.load_generator(path)
+    image = generator.synthesize(generator.map(expected["z"]))
+    assert (image - expected["image_psi10"]).abs().max() < 1e-5
+
+
+def test_a_training_file_whose_names_were_joined(case, tmp_path):
+    # safetensors cannot nest, so converters join names by dots
+    found, expected = case
+    joined = {f"g_ema.{name}": tensor.contiguous() for name, tensor in found.tensors.items()}
+    joined |= {f"g.{name}": torch.zeros_like(tensor) for name, tensor in found.tensors.items()}
+    save_file(joined | {"latent_avg": expected["w_mean_400000"]}, tmp_path / "model.safetensors")
+    generator = sefa.load_generator(tmp_path / "model.safetensors")
+    for psi, name in ((1.0, "image_psi10"), (0.7, "image_psi07_mean_400000")):
+        image = generator.synthesize(generator.map(expected["z"], truncation_psi=psi))
+        assert (image - expected[name]).abs().max() < 1e-5
 
 
 def test_the_mean_of_a_training_file_is_computed(case):

@@ -54,7 +54,25 @@ def unwrap(content: Any) -> Found:
            for p in (content, models) for name in DISCRIMINATORS):  # fmt: skip
         refuse_known_kind(content)
         raise CheckpointError("only a discriminator is in this file, and no generator.")
+    for name in EMA_NAMES:
+        inside, beside = split_names(content, f"{name}.")
+        if inside:
+            return found_in(inside, beside)
     return found_in(content, {METADATA: content[METADATA]} if METADATA in content else {})
+
+
+def split_names(content: Mapping, prefix: str) -> tuple[dict, dict]:
+    """(what has names that begin so, without it; the rest): nested dicts were joined by dots.
+
+    As safetensors files of whole training files have them: "g_ema.conv1.conv.weight".
+    """
+    inside = {
+        name.removeprefix(prefix): value
+        for name, value in content.items()
+        if isinstance(name, str) and name.startswith(prefix)
+    }
+    beside = {name: value for name, value in content.items() if not str(name).startswith(prefix)}
+    return inside, beside
 
 
 def found_in(generator: Mapping | Module | Network, beside: Mapping) -> Found:
