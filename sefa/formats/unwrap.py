@@ -93,9 +93,12 @@ def kept(beside: Mapping) -> Iterator[tuple[str, Any]]:
     for name, value in beside.items():
         if name == METADATA and isinstance(value, Mapping):
             yield name, {k: v for k, v in value.items() if type(k) is type(v) is str}
-        elif isinstance(value, StoredTensor) and value.storage.numel <= numbers and most:
+        elif most and (
+            (isinstance(value, StoredTensor) and value.storage.numel <= numbers)
+            or (isinstance(value, Tensor) and value.numel() <= numbers)
+        ):
             most -= 1
-            yield name, value.load()
+            yield name, as_tensor(value).clone()  # a library's tensor may be a mapped file
 
 
 def tensors_of(state_dict: Mapping) -> dict[str, Tensor]:
