@@ -298,7 +298,7 @@ def change_tensor(random: Random, tensors: dict[str, torch.Tensor]) -> None:
     elif how == 4:
         tensors[name] = tensor.to(random.choice(TYPES))
     elif how == 5:
-        tensors[name] = torch.full_like(tensor, random.choice((float("nan"), 1e30, 0.0, -1.0)))
+        tensors[name] = torch.full(tensor.shape, random.choice((float("nan"), 1e30, 0.0, -1.0)))
     elif how == 6:
         tensors[name] = torch.ones(random.choice(SHAPES))
     elif how == 7:
