@@ -449,6 +449,7 @@ CSS = """
   background: var(--background-fill-secondary); max-height: 30vh; overflow-y: auto !important; }
 #model-facts, #kept { font-size: 13px; color: var(--body-text-color-subdued); }
 #settle { display: none; }
+#model input, #class-index input { text-overflow: ellipsis; margin-right: 24px; }  /* its arrow */
 /* The images stay in sight while the controls below or beside them are moved. */
 #stage { position: sticky; top: 0; z-index: 45;  /* Gradio's labels have 40, its menus more */
   align-self: flex-start; padding-bottom: 6px;

@@ -16,6 +16,7 @@ import checkpoints
 import sefa
 from checkpoints import CATALOGUE, Model, available, fetch, load, owner_models, resolve_name
 from sefa.errors import UserError
+from sefa.generators import FAMILIES
 from tests.helpers import tiny_stylegan2
 from tests.hub import FakeHub
 
@@ -93,6 +94,10 @@ def sentence(call, *args) -> str:
 
 
 # --- names ----------------------------------------------------------------------------------------
+
+
+def test_every_model_of_the_catalogue_is_of_a_family_that_is_read():
+    assert {model.family for model in CATALOGUE.values()} <= set(FAMILIES)
 
 
 def test_catalogue_is_whole():
