@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 import sefa
 from sefa import formats, generators
-from sefa.errors import UserError
+from sefa.errors import CheckpointError, UserError
 from sefa.formats import native
 from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.generators.generator import Generator, Weights
@@ -295,3 +296,12 @@ def assert_behaves(generator: Generator, found: Found, path: Path) -> None:
         assert torch.equal(twin.synthesize(twin.map(z, label, 0.8, 3)), images)
         twin.to(memory_format=torch.channels_last)
         assert (twin.synthesize(w) - images).abs().max() < 1e-5
+
+
+def assert_refused_to_build(found: Found, *parts: str) -> None:
+    """Translating and building says why not in one sentence, which has these parts."""
+    with pytest.raises(CheckpointError) as error:
+        build(found)
+    assert type(error.value) is CheckpointError and is_one_sentence(str(error.value))
+    for part in parts:
+        assert part in str(error.value)

@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from sefa import CheckpointError, formats, generators
+from sefa import formats, generators
 from sefa.formats import nvidia_stylegan2
 from sefa.formats.checkpoint import Found
 from sefa.generators.stylegan2 import StyleGAN2
-from tests.helpers import assert_behaves, build, is_one_sentence, read_golden
+from tests.helpers import (
+    assert_behaves,
+    assert_refused_to_build,
+    build,
+    read_golden,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "nvidia_stylegan2"
 
@@ -44,14 +49,6 @@ def error_of(generator, expected, name="psi10"):
     with torch.inference_mode():
         w = generator.map(expected["z"], expected.get("label"), *TRUNCATIONS[name])
         return (generator.synthesize(w) - expected[f"image_{name}"]).abs().max().item()
-
-
-def assert_refused(found, *parts):
-    with pytest.raises(CheckpointError) as error:
-        build(found)
-    assert type(error.value) is CheckpointError and is_one_sentence(str(error.value))
-    for part in parts:
-        assert part in str(error.value)
 
 
 # ------------------------------------------------------------------------ the reference's numbers
@@ -192,7 +189,7 @@ def test_a_resnet_without_its_gains_misses_the_reference(monkeypatch):
 )
 def test_attributes_of_another_network(path, attributes):
     (name,) = attributes
-    assert_refused(change(golden("resnet32")[0], path, **attributes), name.strip("_"))
+    assert_refused_to_build(change(golden("resnet32")[0], path, **attributes), name.strip("_"))
 
 
 def test_another_architecture_than_the_shapes_tell():
@@ -200,7 +197,7 @@ def test_another_architecture_than_the_shapes_tell():
     for path in found.attributes:
         if nvidia_stylegan2.kind_of(path) == "b":
             found = change(found, path, architecture="orig")
-    assert_refused(found, "'orig'")
+    assert_refused_to_build(found, "'orig'")
 
 
 def test_any_missing_weight_is_noticed():
@@ -208,8 +205,10 @@ def test_any_missing_weight_is_noticed():
     for name in found.tensors:
         rest = {key: tensor for key, tensor in found.tensors.items() if key != name}
         if not name.endswith("resample_filter"):
-            assert_refused(dataclasses.replace(found, tensors=rest))
-            assert_refused(Found(rest))  # w_avg too: only w_avg_beta None says that there is none
+            assert_refused_to_build(dataclasses.replace(found, tensors=rest))
+            assert_refused_to_build(
+                Found(rest)
+            )  # w_avg too: only w_avg_beta None says that there is none
 
 
 def test_any_weight_of_the_wrong_shape_is_refused():
@@ -223,7 +222,7 @@ def test_any_weight_of_the_wrong_shape_is_refused():
                 continue
             if name == "synthesis.b4.const" and wrong.ndim == 4 and len(wrong) == 1:
                 continue  # [1, C, 4, 4] can only mean the same
-            assert_refused(dataclasses.replace(found, tensors=tensors))
+            assert_refused_to_build(dataclasses.replace(found, tensors=tensors))
 
 
 @pytest.mark.parametrize(
@@ -243,21 +242,23 @@ def test_any_weight_of_the_wrong_shape_is_refused():
 )
 def test_an_extra_weight_is_refused(name):
     found, _ = golden("resnet32")
-    assert_refused(Found({**found.tensors, name: torch.zeros(3, 3, 1, 1)}))
+    assert_refused_to_build(Found({**found.tensors, name: torch.zeros(3, 3, 1, 1)}))
 
 
 def test_another_filter_is_refused():
     found, _ = golden("resnet32")
     name = "synthesis.b8.skip.resample_filter"
     for kernel in (found.tensors[name] * 4, torch.eye(4), torch.zeros(4, 4, dtype=torch.complex64)):
-        assert_refused(Found({**found.tensors, name: kernel}), name, "filter")
+        assert_refused_to_build(Found({**found.tensors, name: kernel}), name, "filter")
 
 
 def test_whole_numbers_and_infinities_are_refused():
     found, _ = golden("resnet16_mixed")
     for name in ("synthesis.b16.torgb.weight", "mapping.fc1.weight", "synthesis.b4.const"):
         for tensor in (found.tensors[name].int(), found.tensors[name] * math.inf):
-            assert_refused(dataclasses.replace(found, tensors={**found.tensors, name: tensor}))
+            assert_refused_to_build(
+                dataclasses.replace(found, tensors={**found.tensors, name: tensor})
+            )
 
 
 def test_other_files_are_not_recognised():

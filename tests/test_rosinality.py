@@ -11,10 +11,15 @@ import torch
 from safetensors.torch import save_file
 
 import sefa
-from sefa import CheckpointError, formats
+from sefa import formats
 from sefa.formats import rosinality
 from sefa.formats.checkpoint import Found
-from tests.helpers import assert_behaves, build, is_one_sentence, read_golden
+from tests.helpers import (
+    assert_behaves,
+    assert_refused_to_build,
+    build,
+    read_golden,
+)
 
 CASE = Path(__file__).parent / "golden" / "rosinality" / "training32.npz"
 
@@ -26,14 +31,6 @@ def case():
 
 def with_mean(found, mean):
     return dataclasses.replace(found, beside={"g_ema": found.tensors, "latent_avg": mean})
-
-
-def assert_refused(found, *parts):
-    with pytest.raises(CheckpointError) as error:
-        build(found)
-    assert type(error.value) is CheckpointError and is_one_sentence(str(error.value))
-    for part in parts:
-        assert part in str(error.value)
 
 
 def test_a_training_file(case, tmp_path):
@@ -117,7 +114,7 @@ def test_any_missing_weight_is_noticed(case):
     for name in found.tensors:
         rest = {key: tensor for key, tensor in found.tensors.items() if key != name}
         if not name.endswith(".kernel"):
-            assert_refused(Found(rest))
+            assert_refused_to_build(Found(rest))
 
 
 def test_any_weight_of_the_wrong_shape_is_refused(case):
@@ -125,7 +122,7 @@ def test_any_weight_of_the_wrong_shape_is_refused(case):
     for name, tensor in found.tensors.items():
         for wrong in (tensor[None], tensor[..., None], torch.zeros(0), torch.zeros(3, 1)):
             if not (name.endswith(".kernel") and wrong.numel() == 16):
-                assert_refused(Found({**found.tensors, name: wrong}))
+                assert_refused_to_build(Found({**found.tensors, name: wrong}))
 
 
 @pytest.mark.parametrize(
@@ -143,20 +140,22 @@ def test_any_weight_of_the_wrong_shape_is_refused(case):
     ],
 )
 def test_an_extra_weight_is_refused(case, name):
-    assert_refused(Found({**case[0].tensors, name: torch.zeros(1, 3, 3, 1, 1)}))
+    assert_refused_to_build(Found({**case[0].tensors, name: torch.zeros(1, 3, 3, 1, 1)}))
 
 
 def test_a_mean_that_is_none(case):
     found, _ = case
     for mean in (torch.zeros(23), torch.zeros(8, 24), torch.zeros(()), torch.zeros(1, 1, 24)):
-        assert_refused(with_mean(found, mean), "w_avg")
-    assert_refused(with_mean(found, torch.full((24,), math.nan)), "NaN")
-    assert_refused(with_mean(found, "mean"), "latent_avg", "str")
+        assert_refused_to_build(with_mean(found, mean), "w_avg")
+    assert_refused_to_build(with_mean(found, torch.full((24,), math.nan)), "NaN")
+    assert_refused_to_build(with_mean(found, "mean"), "latent_avg", "str")
 
 
 def test_other_networks_are_named(case):
     found, _ = case
-    assert_refused(Found({**found.tensors, "to_rgbs.0.iwt.ll": torch.zeros(2, 2)}), "SWAGAN")
+    assert_refused_to_build(
+        Found({**found.tensors, "to_rgbs.0.iwt.ll": torch.zeros(2, 2)}), "SWAGAN"
+    )
     kernel = torch.full((4, 4), 1 / 4)
-    assert_refused(Found({**found.tensors, "to_rgbs.0.upsample.kernel": kernel}), "filter")
+    assert_refused_to_build(Found({**found.tensors, "to_rgbs.0.upsample.kernel": kernel}), "filter")
     assert not rosinality.recognises(Found({"input.input": torch.zeros(1)}))

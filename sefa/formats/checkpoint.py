@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from sefa.errors import CheckpointError
+
 
 @dataclass(frozen=True)
 class Found:
@@ -39,3 +41,10 @@ class Checkpoint:
     config: Mapping
     layout: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def put(renamed: dict[str, Tensor], new_name: str, tensor: Tensor, name: str) -> None:
+    """renamed[new_name] = tensor, once: two of a file's names may stand for the same weight."""
+    if new_name in renamed:
+        raise CheckpointError(f"the weight {name} occurs twice.")
+    renamed[new_name] = tensor

@@ -8,8 +8,7 @@ import re
 
 from torch import Tensor
 
-from sefa.errors import CheckpointError
-from sefa.formats.checkpoint import Checkpoint, Found
+from sefa.formats.checkpoint import Checkpoint, Found, put
 
 DESCRIPTION = "genforce's PGGAN .pth"
 
@@ -24,11 +23,9 @@ def translate(found: Found) -> Checkpoint:
     renamed: dict[str, Tensor] = {}
     for name, tensor in found.tensors.items():
         new_name = rename(name)
-        if new_name in renamed:
-            raise CheckpointError(f"the weight {name} occurs twice.")
         if fused and upsamples(name) and tensor.ndim == 4:
             tensor = tensor.transpose(0, 1).flip(2, 3)
-        renamed[new_name] = tensor
+        put(renamed, new_name, tensor, name)
     return Checkpoint(renamed, {"family": "pggan"})
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sefa.errors import CheckpointError
-from sefa.formats.checkpoint import Checkpoint, Found
+from sefa.formats.checkpoint import Checkpoint, Found, put
 from sefa.generators.ops import BLUR_TAPS
 
 DESCRIPTION = "genforce's StyleGAN .pth"
@@ -40,9 +40,7 @@ def translate(found: Found) -> Checkpoint:
             check_kernel(name, tensor)
         else:
             new_name = rename(name)
-            if new_name in renamed:
-                raise CheckpointError(f"the weight {name} occurs twice.")
-            renamed[new_name] = convert(new_name, tensor)
+            put(renamed, new_name, convert(new_name, tensor), name)
     return Checkpoint(renamed, {"family": "stylegan"})
 
 

@@ -9,8 +9,7 @@ import re
 
 from torch import Tensor
 
-from sefa.errors import CheckpointError
-from sefa.formats.checkpoint import Checkpoint, Found
+from sefa.formats.checkpoint import Checkpoint, Found, put
 from sefa.formats.kernels import check_kernel
 
 DESCRIPTION = "genforce's StyleGAN2 .pth"
@@ -38,9 +37,7 @@ def translate(found: Found) -> Checkpoint:
             check_kernel(name, tensor, gain=4.0)
         else:
             new_name = rename(name)
-            if new_name in renamed:
-                raise CheckpointError(f"the weight {name} occurs twice.")
-            renamed[new_name] = convert(new_name, tensor)
+            put(renamed, new_name, convert(new_name, tensor), name)
     return Checkpoint(renamed, {"family": "stylegan2"})
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sefa.errors import CheckpointError
-from sefa.formats.checkpoint import Checkpoint, Found
+from sefa.formats.checkpoint import Checkpoint, Found, put
 
 DESCRIPTION = "HuggingFace's BigGAN-deep .bin"
 
@@ -77,9 +77,7 @@ def translate(found: Found) -> Checkpoint:
         new_name = rename(name, positions)
         if new_name.startswith("synthesis.to_rgb.") and tensor.ndim > 0:
             tensor = tensor[:3]
-        if new_name in renamed:
-            raise CheckpointError(f"the weight {name} occurs twice.")
-        renamed[new_name] = tensor
+        put(renamed, new_name, tensor, name)
     blocks = sum(name.endswith(".conv_0.weight") for name in tensors)
     config = read_config(found.path, blocks)
     return Checkpoint(renamed, {"family": "biggan", **config})

@@ -17,7 +17,7 @@ from numbers import Real
 from torch import Tensor
 
 from sefa.errors import CheckpointError, show
-from sefa.formats.checkpoint import Checkpoint, Found
+from sefa.formats.checkpoint import Checkpoint, Found, put
 from sefa.formats.kernels import check_kernel
 from sefa.generators.stylegan2 import MAX_BLOCKS
 
@@ -74,9 +74,7 @@ def translate(found: Found) -> Checkpoint:
             continue
         else:
             new_name = rename(name)
-            if new_name in renamed:
-                raise CheckpointError(f"the weight {name} occurs twice.")
-            renamed[new_name] = convert(name, tensor, attributes, lr_multiplier)
+            put(renamed, new_name, convert(name, tensor, attributes, lr_multiplier), name)
     said = found.attributes.get("", {}).get("img_resolution")
     check_size("img_resolution", said, renamed, of="pixels")
     check_size("num_layers", mapping.get("num_layers"), renamed, of="layers")

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from sefa.errors import CheckpointError, show
-from sefa.formats.checkpoint import Checkpoint, Found
+from sefa.formats.checkpoint import Checkpoint, Found, put
 from sefa.generators.stylegan3 import MAX_LAYERS, default_schedule
 
 DESCRIPTION = "NVIDIA's StyleGAN3"
@@ -36,7 +36,7 @@ def translate(found: Found) -> Checkpoint:
     check_activations(found.attributes)
     renamed: dict[str, Tensor] = {}
     for name, tensor in found.tensors.items():
-        renamed[rename(name, len(layers))] = fold_gains(name, tensor, found.attributes)
+        put(renamed, rename(name, len(layers)), fold_gains(name, tensor, found.attributes), name)
     tells = found.attributes.get(INPUT)
     config = config_from_attributes(found, layers) if tells else config_from_names(found, layers)
     return Checkpoint(renamed, {"family": "stylegan3", **config})

@@ -15,7 +15,7 @@ from numpy.random import RandomState  # named here, as numpy imports it when it 
 from torch import Tensor
 
 from sefa.errors import CheckpointError
-from sefa.formats.checkpoint import Checkpoint, Found
+from sefa.formats.checkpoint import Checkpoint, Found, put
 from sefa.formats.kernels import check_kernel
 from sefa.generators.stylegan2 import MAX_BLOCKS
 
@@ -48,9 +48,7 @@ def translate(found: Found) -> Checkpoint:
             check_kernel(name, tensor, gain=4.0)
         else:
             new_name = rename(name)
-            if new_name in renamed:
-                raise CheckpointError(f"the weight {name} occurs twice.")
-            renamed[new_name] = convert(new_name, tensor)
+            put(renamed, new_name, convert(new_name, tensor), name)
     if not any(name.endswith("noise_const") for name in renamed):
         renamed |= draw_noise(renamed)
     config: dict = {"family": "stylegan2"}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sefa.errors import CheckpointError, show
-from sefa.formats.checkpoint import Checkpoint, Found
+from sefa.formats.checkpoint import Checkpoint, Found, put
 from sefa.formats.nvidia_stylegan2 import block_of, check_size
 from sefa.generators.ops import FIR_TAPS
 
@@ -67,9 +67,7 @@ def translate(found: Found) -> Checkpoint:
                 "configurations A to D, which are not read here (E and F are)."
             )
         new_name = rename(name)
-        if new_name in renamed:
-            raise CheckpointError(f"the weight {name} occurs twice.")
-        renamed[new_name] = convert(new_name, tensor)
+        put(renamed, new_name, convert(new_name, tensor), name)
     check_size("resolution", kwargs.get("resolution"), renamed, of="pixels")
     check_size("mapping_layers", kwargs.get("mapping_layers"), renamed, of="layers")
     return Checkpoint(renamed, config)

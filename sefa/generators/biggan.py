@@ -78,7 +78,7 @@ class BigGAN(Generator):
             )
         self.gen_z = Linear(weights, "synthesis.gen_z", condition_dim, rows, bias=True)
 
-        up = read_upsample(config, count_blocks(weights))
+        up = read_upsample(config, weights.count("synthesis.block{}.conv0.weight"))
         self.resolution = 4 * 2 ** sum(up)
         self.blocks = nn.ModuleList()
         self.attention = nn.ModuleDict()  # keyed by the block that follows
@@ -157,16 +157,6 @@ class BigGAN(Generator):
         uniform = np.stack([RandomState(seed).uniform(size=self.z_dim) for seed in seeds])
         low, high = torch.special.ndtr(torch.tensor([-2.0, 2.0], dtype=torch.float64))
         return torch.special.ndtri(low + torch.from_numpy(uniform) * (high - low)).float()
-
-
-def count_blocks(weights: Weights) -> int:
-    """Number of blocks, from the first convolutions that are there."""
-    blocks = 0
-    while f"synthesis.block{blocks}.conv0.weight" in weights:
-        blocks += 1
-    if blocks == 0:
-        raise CheckpointError("The weight synthesis.block0.conv0.weight is missing.")
-    return blocks
 
 
 def read_upsample(config: Mapping, blocks: int) -> list[bool]:

@@ -88,12 +88,8 @@ class DCGAN(Generator):
 
 def count_convs(weights: Weights) -> int:
     """Number of convolutions: the first makes pixels of the code, the others double them."""
-    count = 0
-    while f"synthesis.conv{count}.weight" in weights:
-        count += 1
-    if count == 0:
-        raise CheckpointError("The weight synthesis.conv0.weight is missing.")
-    return min(count, 16)  # more would have no pixel to start from; what is left over is refused
+    # More than 16 would have no pixel to start from; what is left over is refused.
+    return min(weights.count("synthesis.conv{}.weight"), 16)
 
 
 class UpConv(nn.Module):

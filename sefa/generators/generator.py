@@ -175,6 +175,15 @@ class Weights:
     def ndim(self, name: str) -> int:
         return self._get(name).ndim
 
+    def count(self, pattern: str) -> int:
+        """How many there are of a numbered weight, "conv{}.weight", from 0 on; at least one."""
+        count = 0
+        while pattern.format(count) in self:
+            count += 1
+        if count == 0:
+            raise CheckpointError(f"The weight {pattern.format(0)} is missing.")
+        return count
+
     def shape(self, name: str, ndim: int) -> tuple[int, ...]:
         """The shape of a tensor that stays to be taken; it must have `ndim` dimensions."""
         tensor = self._get(name)

@@ -20,11 +20,7 @@ MAX_BLOCKS = 10  # 2048 px; a file that claims more is damaged or hostile
 
 def count_blocks(weights: Weights) -> int:
     """Number of resolutions, from the toRGB layers that are there."""
-    blocks = 0
-    while f"synthesis.to_rgb{blocks}.weight" in weights:
-        blocks += 1
-    if blocks == 0:
-        raise CheckpointError("The weight synthesis.to_rgb0.weight is missing.")
+    blocks = weights.count("synthesis.to_rgb{}.weight")
     if blocks > MAX_BLOCKS:
         raise CheckpointError(f"Found {blocks} toRGB layers where {MAX_BLOCKS} is the most.")
     return blocks

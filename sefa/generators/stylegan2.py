@@ -142,11 +142,7 @@ class StyleGAN2(MappedGenerator):
 
 def count_blocks(weights: Weights) -> int:
     """Number of resolutions, from the convolutions that are there: 2 * blocks - 1 of them."""
-    convs = 0
-    while f"synthesis.conv{convs}.weight" in weights:
-        convs += 1
-    if convs == 0:
-        raise CheckpointError("The weight synthesis.conv0.weight is missing.")
+    convs = weights.count("synthesis.conv{}.weight")
     if convs % 2 == 0 or convs > 2 * MAX_BLOCKS - 1:
         raise CheckpointError(
             f"A StyleGAN2 has an odd number of convolutions up to {2 * MAX_BLOCKS - 1}, "

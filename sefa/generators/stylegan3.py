@@ -107,11 +107,7 @@ class StyleGAN3(MappedGenerator):
 
 def count_layers(weights: Weights) -> int:
     """Number of layers without toRGB."""
-    layers = 0
-    while f"synthesis.conv{layers}.weight" in weights:
-        layers += 1
-    if layers == 0:
-        raise CheckpointError("The weight synthesis.conv0.weight is missing.")
+    layers = weights.count("synthesis.conv{}.weight")
     if layers + 1 > MAX_LAYERS:
         raise CheckpointError(f"Found {layers + 1} layers where at most {MAX_LAYERS} are read.")
     return layers
