@@ -2,9 +2,10 @@
 
 Writes NVIDIA-like pickles of random StyleGAN2s, one with G, D and G_ema of a third of the size each, as
 training writes them, and one that is all G_ema, the worst case; and beside each what torch.save makes
-of the same weights. Each is read in a process of its own, in turn with `torch.load`; what is timed is
-`sefa.load_generator`, the whole way to a generator that can draw. Prints the medians of time and of
-peak memory beyond the libraries', and ends with one line of ratios.
+of the same weights. Each is read in a process of its own, in turn: by `sefa.formats.read`, which
+gives the weights, by `sefa.load_generator`, which goes on to a generator that can draw, and by
+`torch.load`. Prints the medians of time and of peak memory beyond the libraries', and ends with one
+line of ratios to `torch.load`.
 """
 
 import argparse
@@ -21,6 +22,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import sefa
+from sefa import formats
 from tests.helpers import tiny_state_dict
 from tests.nvidia_files import nvidia_pickle, nvidia_stylegan2
 
@@ -40,16 +43,18 @@ def write(folder: Path, megabytes: float) -> None:
         (folder / f"{name}.pkl").write_bytes(nvidia_pickle(modules))
 
 
-def read(path: Path) -> None:
-    """In a process of its own: reads one file, and prints seconds and bytes."""
-    import sefa
+READERS = {  # name -> (its file's ending, how it reads)
+    "formats.read": (".pkl", formats.read),
+    "load_generator": (".pkl", sefa.load_generator),
+    "torch.load": (".pth", lambda path: torch.load(path, weights_only=True)),
+}
 
+
+def read(path: Path, reader: str) -> None:
+    """In a process of its own: reads one file, and prints seconds and bytes."""
     before = peak_memory()
     start = time.perf_counter()
-    if path.suffix == ".pkl":
-        kept = sefa.load_generator(path)
-    else:
-        kept = torch.load(path, weights_only=True)
+    kept = READERS[reader][1](path)
     seconds = time.perf_counter() - start
     assert kept is not None
     print(seconds, peak_memory() - before)
@@ -65,31 +70,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--megabytes", type=float, default=300, help="size of a file")
     parser.add_argument("--runs", type=int, default=7, help="of each, in turn")
-    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--read", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
-        read(options.read)
+        read(Path(options.read[0]), options.read[1])
         return
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), options.megabytes)
         for name in ("training", "generator"):
-            figures: dict[str, list[tuple[float, float]]] = {".pkl": [], ".pth": []}
+            figures: dict[str, list[tuple[float, float]]] = {reader: [] for reader in READERS}
             for _ in range(options.runs):
-                for suffix, found in figures.items():
+                for reader, (suffix, _) in READERS.items():
                     path = Path(folder, name + suffix)
-                    command = [sys.executable, __file__, "--read", str(path)]
+                    command = [sys.executable, __file__, "--read", str(path), reader]
                     output = subprocess.run(command, capture_output=True, text=True, check=True)
                     seconds, peak = map(float, output.stdout.split())
-                    found.append((seconds, peak / path.stat().st_size))
-            for suffix, found in figures.items():
+                    figures[reader].append((seconds, peak / path.stat().st_size))
+            for reader, found in figures.items():
                 seconds, peak = (statistics.median(values) for values in zip(*found, strict=True))
-                reader = "sefa.load_generator" if suffix == ".pkl" else "torch.load"
-                print(f"{name}{suffix}: {reader} {seconds:.2f} s, peak {peak:.2f} x its size")
-            pairs = zip(figures[".pkl"], figures[".pth"], strict=True)
-            ratio = statistics.median(ours[0] / theirs[0] for ours, theirs in pairs)
-            peak = max(peak for _, peak in figures[".pkl"])
-            ratios.append(f"{name}_time_ratio={ratio:.2f} {name}_peak={peak:.2f}")
+                print(f"{name}: {reader} {seconds:.2f} s, peak {peak:.2f} x its size")
+                pairs = zip(found, figures["torch.load"], strict=True)
+                ratio = statistics.median(ours[0] / theirs[0] for ours, theirs in pairs)
+                if reader != "torch.load":
+                    ratios.append(f"{name}_{reader}={ratio:.2f}")
+            ratios.append(f"{name}_peak={max(peak for _, peak in figures['load_generator']):.2f}")
     print(*ratios)
 
 
