@@ -81,7 +81,7 @@ KINDS = (
     (rb"\x93NUMPY", "a numpy array (.npy)"),
     (rb"\x1f\x8b", "a gzip archive; unpack it first"),
     (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd", "a compressed archive; unpack it first"),
-    (rb".{257}ustar", "a tar archive; unpack it first"),
+    (rb".{257}ustar", "a tar archive, as torch wrote before 2017; save the weights anew"),
     (rb"\x89PNG", "a PNG image"),
     (rb"\xff\xd8", "a JPEG image"),
     (rb"RIFF|GIF8", "an image or a video"),
