@@ -452,6 +452,20 @@ def test_sizes_are_read_from_the_shapes(resolution, architecture):
     assert max_error(twin.synthesize(w), generator.synthesize(w)) < 1e-5
 
 
+def test_what_the_first_image_prepared_serves_others():
+    # whatever mode drew it; and a generator that is moved afterwards
+    generator, twin = build(tiny_state_dict(16)), build(tiny_state_dict(16))
+    w = torch.randn(1, generator.num_ws, 12)
+    with torch.inference_mode():
+        first = generator.synthesize(w)
+    leaf = w.clone().requires_grad_()
+    generator.synthesize(leaf).sum().backward()
+    assert leaf.grad.isfinite().all() and leaf.grad.any()
+    moved = generator.to(memory_format=torch.channels_last)
+    assert max_error(moved.synthesize(w), first) < 1e-5
+    assert torch.equal(twin.synthesize(w), first)
+
+
 def test_a_generator_does_not_share_memory_with_what_it_was_built_from():
     # Training goes on with the same tensors; a mapped file may be overwritten.
     state = tiny_state_dict()

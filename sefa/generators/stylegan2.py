@@ -189,7 +189,7 @@ class ModulatedConv(nn.Module):
         self.clamp = None if clamp is None else clamp * gain
         self.out_channels = weights.shape(f"{name}.weight", 4)[0]
         weight = weights.take(f"{name}.weight", self.out_channels, in_channels, 3, 3)
-        self.register_buffer("weight_squares", sum_squares(weight))  # [out, in]
+        self.register_buffer("weight_squares", None, persistent=False)  # see `squares`
         self.register_buffer("weight", weight.transpose(0, 1).contiguous() if self.up else weight)
         self.register_buffer("bias", weights.take(f"{name}.bias", self.out_channels))
         # The scale 1 / sqrt(9 in) of the weights is the style's, which is smaller and multiplies them.
@@ -207,9 +207,21 @@ class ModulatedConv(nn.Module):
             if noise.any():
                 self.noise = noise
 
+    def squares(self) -> Tensor:
+        """[out, in]: the sum of squares of each kernel.
+
+        Computed once, when the first image asks: by then the weights are on the device that draws,
+        and many a model is loaded only for its directions.
+        """
+        if self.weight_squares is None:
+            with torch.inference_mode(False), torch.no_grad():  # it outlives the first image
+                sums = self.weight.square().sum(dim=(2, 3))
+                self.weight_squares = sums.T.contiguous() if self.up else sums
+        return self.weight_squares
+
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)  # [N, in]
-        demodulation = F.linear(style.square(), self.weight_squares).add(1e-8).rsqrt()  # [N, out]
+        demodulation = F.linear(style.square(), self.squares()).add(1e-8).rsqrt()  # [N, out]
         x = x * style[:, :, None, None]
         if self.up:
             x = fir_filter(F.conv_transpose2d(x, self.weight, stride=2), gain=4.0)
@@ -220,16 +232,6 @@ class ModulatedConv(nn.Module):
             x = x + self.noise
         x = F.leaky_relu(x + self.bias[:, None, None], 0.2) * self.gain
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
-
-
-def sum_squares(weight: Tensor) -> Tensor:
-    """[out, in, k, k] -> [out, in]: the sum of squares of each kernel.
-
-    A product with ones is several times quicker than a sum over so few, and a few rows at a time
-    need no memory to speak of.
-    """
-    ones = torch.ones(weight[0, 0].numel())
-    return torch.cat([rows.square().flatten(2) @ ones for rows in weight.split(32)])
 
 
 class ToRGB(nn.Module):
