@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import sefa
 from sefa import formats, generators
 from sefa.formats import nvidia_stylegan2
 from sefa.formats.checkpoint import Found
@@ -17,6 +18,7 @@ from tests.helpers import (
     build,
     read_golden,
 )
+from tests.nvidia_files import nvidia_module, nvidia_pickle
 
 GOLDEN = Path(__file__).parent / "golden" / "nvidia_stylegan2"
 
@@ -70,6 +72,28 @@ def test_reference_cases(case, tmp_path):
         if f"image_{name}" in expected:
             assert error_of(generator, expected, name) < 1e-5
     assert_behaves(generator, found, tmp_path / "native.safetensors")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("case", FACTS)
+def test_a_whole_pickle(case, protocol, tmp_path):
+    # The raw generator holds other weights, and training left some in channels-last order.
+    found, expected = golden(case)
+    tensors = {
+        name: tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        for name, tensor in found.tensors.items()
+    }
+    other = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    content = {
+        "training_set_kwargs": {"path": "dataset.zip", "use_labels": True},
+        "G": nvidia_module(other, found.attributes),
+        "D": nvidia_module({"b4.out.weight": torch.zeros(1, 4)}, class_name="Discriminator"),
+        "G_ema": nvidia_module(tensors, found.attributes),
+        "augment_pipe": None,
+    }
+    path = tmp_path / "network-snapshot.pkl"
+    path.write_bytes(nvidia_pickle(content, protocol))
+    assert error_of(sefa.load_generator(path), expected) < 1e-5
 
 
 def test_a_bare_state_dict_has_the_defaults_of_the_older_repository():
