@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import warnings
 import zipfile
 from collections import Counter
 
@@ -247,6 +248,16 @@ def test_a_zip_of_other_things(tmp_path):
             for name in names:
                 archive.writestr(name, "x" * 100)
         assert_refused(tmp_path / "photos.zip")
+
+
+def test_archives_of_other_programs_are_told_though_they_are_compressed(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "model.pth")
+    assert_refused(tmp_path / "model.pth", "TorchScript", "state_dict()")
+    with (tmp_path / "codes.npz").open("wb") as file:
+        np.savez_compressed(file, z=np.zeros((3, 8)))
+    assert_refused(tmp_path / "codes.npz", "numpy archive")
 
 
 def test_a_storage_shorter_than_it_claims(tmp_path):

@@ -92,19 +92,13 @@ def dict_type() -> dict:
 
 def read_torch_zip(file: Piece) -> Any:
     """The object in a zip archive that `torch.save` wrote. Raises `CheckpointError`."""
-    members = read_zip(file)
-    pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
-    if len(pickles) != 1:
-        raise CheckpointError(describe_archive(members, len(pickles)))
-    folder = pickles[0].removesuffix("data.pkl")
-    if f"{folder}constants.pkl" in members:
-        raise CheckpointError(
-            "this is a TorchScript program, not a file of weights: save its state_dict() instead."
-        )
+    members = read_zip(file, check_names=torch_folder)
+    folder = torch_folder(list(members))
     order = members.get(f"{folder}byteorder")
     if order is not None and order.part(0, min(order.length, 10)).read() != b"little":
         raise CheckpointError("it was written on a big-endian machine, which is not read.")
 
+    description = members[f"{folder}data.pkl"]
     storages: dict[str, Storage] = {}
 
     def persistent(pid: Any) -> Storage:
@@ -116,23 +110,34 @@ def read_torch_zip(file: Piece) -> Any:
             storages[key] = Storage.of_torch(kind, numel, member)
         return same(storages[key], kind, numel)
 
-    content, length = load_pickle(members[pickles[0]], plain_names(), Budget(), persistent)
-    if length != members[pickles[0]].length:
+    content, length = load_pickle(description, plain_names(), Budget(), persistent)
+    if length != description.length:
         raise CheckpointError("there is more in its pickle than one object.")
     return content
 
 
-def describe_archive(members: dict[str, Piece], pickles: int) -> str:
-    """One sentence on a zip archive that is not torch's."""
-    names = list(members)
-    if pickles:
-        return f"this zip archive has {pickles} members data.pkl, where torch writes one."
-    if "model.weights.h5" in members or "config.json" in members and "metadata.json" in members:
-        return "this is a Keras model (.keras), which is not read here."
+def torch_folder(names: list[str]) -> str:
+    """The folder of a torch archive's members, "archive/". Raises `CheckpointError` for others."""
+    pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
+    folder = pickles[0].removesuffix("data.pkl") if pickles else ""
+    if f"{folder}constants.pkl" in names:
+        raise CheckpointError(
+            "this is a TorchScript program, not a file of weights: save its state_dict() instead."
+        )
+    if len(pickles) > 1:
+        raise CheckpointError(
+            f"this zip archive has {len(pickles)} members data.pkl, where torch writes one."
+        )
+    if "model.weights.h5" in names or ("config.json" in names and "metadata.json" in names):
+        raise CheckpointError("this is a Keras model (.keras), which is not read here.")
     if names and all(name.endswith(".npy") for name in names):
-        return "this is a numpy archive (.npz), which is not read here."
-    listed = ", ".join(shown(name, 40) for name in names[:3])
-    return f"this zip archive is not a torch checkpoint (it holds {listed or 'nothing'})."
+        raise CheckpointError("this is a numpy archive (.npz), which is not read here.")
+    if not pickles:
+        listed = ", ".join(shown(name, 40) for name in names[:3])
+        raise CheckpointError(
+            f"this zip archive is not a torch checkpoint (it holds {listed or 'nothing'})."
+        )
+    return folder
 
 
 def storage_id(pid: Any) -> tuple[Global, str, int]:

@@ -5,6 +5,7 @@ PKWARE's APPNOTE.TXT, sections 4.3.7 (local header), 4.3.12 (central directory) 
 """
 
 import struct
+from collections.abc import Callable
 
 from sefa.errors import CheckpointError
 from sefa.formats.pickles import shown
@@ -16,25 +17,32 @@ LOCAL, CENTRAL = b"PK\3\4", b"PK\1\2"
 MAX_16, MAX_32 = 0xFFFF, 0xFFFFFFFF
 
 
-def read_zip(file: Piece) -> dict[str, Piece]:
-    """The members of an archive by name, not read yet. Raises `CheckpointError`."""
+def read_zip(file: Piece, check_names: Callable[[list[str]], object]) -> dict[str, Piece]:
+    """The members of an archive by name, not read yet.
+
+    `check_names(names)` may refuse an archive of another kind before its members are looked at.
+    Raises `CheckpointError`.
+    """
     try:
-        return _members(file)
+        return _members(file, check_names)
     except struct.error:
         raise CheckpointError("the zip archive is damaged or cut short.") from None
 
 
-def _members(file: Piece) -> dict[str, Piece]:
+def _members(file: Piece, check_names: Callable[[list[str]], object]) -> dict[str, Piece]:
     count, size, start = _find_directory(file)
     if count > MAX_MEMBERS or size > MAX_MEMBERS * 200:
         raise CheckpointError(
             f"the zip archive's directory has {count} members and {size} bytes, and at most "
             f"{MAX_MEMBERS} members are read."
         )
-    directory, at = file.part(start, size).read(), 0
-    members: dict[str, Piece] = {}
+    directory, at, entries = file.part(start, size).read(), 0, []
     for _ in range(count):
-        name, compression, flags, sizes, header, at = _entry(directory, at)
+        *entry, at = _entry(directory, at)
+        entries.append(entry)
+    check_names([name for name, *_ in entries])
+    members: dict[str, Piece] = {}
+    for name, compression, flags, sizes, header in entries:
         if compression or flags & 1:
             raise CheckpointError(
                 f"the zip archive's member {shown(name)} is "
