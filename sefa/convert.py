@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"{source.name}: {describe(checkpoint, generator)}")
     difference = write_checked(checkpoint, generator, target)
     print(f"Read back: images differ by at most {difference:g} (in a range of 2)")
-    print(f"Wrote {target}, {target.stat().st_size / 1e6:.1f} MB (from {size_of(source)})")
+    print(f"Wrote {target}, {size_of(target)} (from {size_of(source)})")
 
 
 def check_target(target: Path, overwrite: bool) -> None:

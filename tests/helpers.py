@@ -181,10 +181,8 @@ def tiny_to_rgbs(channels: tuple[int, ...], num_channels: int, g: torch.Generato
 
 def read_case(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A reference case (golden/README.md): its state dict, and its inputs and outputs."""
-    with np.load(path) as file:
-        arrays = {name: torch.from_numpy(file[name]) for name in file.files}
-    weights = {n.removeprefix("weights/"): arrays.pop(n) for n in list(arrays) if "/" in n}
-    return weights, arrays
+    found, arrays = read_golden(Path(path))
+    return dict(found.tensors), arrays
 
 
 def max_error(found: Tensor, expected: Tensor) -> float:

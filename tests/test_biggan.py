@@ -16,7 +16,7 @@ from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.generators import biggan
 from sefa.generators.biggan import BigGAN, statistics
 from sefa.generators.imagenet import CLASS_NAMES
-from tests.helpers import genforce_state_dict, is_one_sentence, tiny_state_dict
+from tests.helpers import genforce_state_dict, is_one_sentence, max_error, tiny_state_dict
 
 GOLDEN = Path(__file__).parent / "golden" / "hf_biggan"
 CASES = {
@@ -77,11 +77,6 @@ def build(weights, **config):
 def images_of(generator, z, label, psi=1.0):
     w = generator.map(z, label, psi)
     return generator.synthesize(w, **generator.conditions(label, psi))
-
-
-def max_error(images, expected):
-    assert images.shape == expected.shape
-    return (images - expected).abs().max().item()
 
 
 # --------------------------------------------------------------------------- the reference cases

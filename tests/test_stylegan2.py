@@ -15,7 +15,7 @@ from sefa.formats.checkpoint import Found
 from sefa.generators import mapping
 from sefa.generators.generator import Weights
 from sefa.generators.ops import fir_filter, pixel_norm, upsample2x
-from tests.helpers import genforce_state_dict, is_one_sentence, tiny_state_dict
+from tests.helpers import genforce_state_dict, is_one_sentence, max_error, tiny_state_dict
 
 GOLDEN = Path(__file__).parent / "golden"
 CASE = GOLDEN / "genforce_stylegan2"
@@ -50,11 +50,6 @@ def generator():
 def images_of(generator, z, name="psi07_cut8", label=None):
     with torch.inference_mode():
         return generator.synthesize(generator.map(z, label, *TRUNCATIONS[name]))
-
-
-def max_error(images, expected):
-    assert images.shape == expected.shape
-    return (images - expected).abs().max().item()
 
 
 # ----------------------------------------------------------- the reference case, in every container

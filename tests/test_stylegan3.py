@@ -16,7 +16,7 @@ from sefa.formats import native, nvidia_stylegan3
 from sefa.formats.checkpoint import Found
 from sefa.generators.ops import downsample, upsample
 from sefa.generators.stylegan3 import default_schedule
-from tests.helpers import is_one_sentence
+from tests.helpers import build, is_one_sentence, max_error, read_golden
 from tests.nvidia_files import nvidia_module, nvidia_pickle
 
 GOLDEN = Path(__file__).parent / "golden" / "nvidia_stylegan3"
@@ -34,22 +34,7 @@ TRUNCATIONS = {
 
 def load_case(name):
     """Found, as a reader of pickles gives it, and the expected arrays."""
-    with np.load(GOLDEN / f"{name}.npz") as file:
-        arrays = {key: file[key] for key in file.files}
-    attributes = json.loads(str(arrays.pop("attributes")))
-    arrays = {key: torch.from_numpy(value) for key, value in arrays.items()}
-    tensors = {key[8:]: arrays.pop(key) for key in list(arrays) if key.startswith("weights/")}
-    return Found(tensors, attributes), arrays
-
-
-def build(found):
-    checkpoint = formats.translate(found)
-    return generators.build(checkpoint.state_dict, checkpoint.config)
-
-
-def max_error(images, expected):
-    assert images.shape == expected.shape
-    return (images - expected).abs().max().item()
+    return read_golden(GOLDEN / f"{name}.npz")
 
 
 @pytest.fixture(scope="module", params=CASES)

@@ -19,7 +19,7 @@ from torch import Tensor
 from sefa.errors import CheckpointError, show
 from sefa.formats.checkpoint import Checkpoint, Found, put
 from sefa.formats.kernels import check_kernel
-from sefa.generators.stylegan2 import MAX_BLOCKS
+from sefa.generators.generator import MAX_BLOCKS
 
 DESCRIPTION = "NVIDIA's StyleGAN2 (stylegan2-ada-pytorch, stylegan3)"
 

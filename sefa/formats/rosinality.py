@@ -17,7 +17,7 @@ from torch import Tensor
 from sefa.errors import CheckpointError
 from sefa.formats.checkpoint import Checkpoint, Found, put
 from sefa.formats.kernels import check_kernel
-from sefa.generators.stylegan2 import MAX_BLOCKS
+from sefa.generators.generator import MAX_BLOCKS
 
 DESCRIPTION = "rosinality's StyleGAN2 .pt"
 

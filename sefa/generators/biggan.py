@@ -37,10 +37,8 @@ from numpy.random import RandomState  # named here, as numpy imports it when it 
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
-from sefa.generators.generator import Generator, Weights, positive
+from sefa.generators.generator import MAX_RESOLUTION, Generator, Weights, positive
 from sefa.generators.imagenet import CLASS_NAMES
-
-MAX_RESOLUTION = 2048
 
 
 class BigGAN(Generator):

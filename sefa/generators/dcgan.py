@@ -24,7 +24,6 @@ from sefa.errors import CheckpointError
 from sefa.generators.generator import Generator, Weights, positive
 
 EPS = 1e-5  # torch's default, not stored in files
-MAX_RESOLUTION = 2048
 
 
 class DCGAN(Generator):
@@ -46,8 +45,6 @@ class DCGAN(Generator):
         self.z_dim = self.w_dim = first[0]
         self.layer_names = [f"{first[2]}x{first[2]} conv"]
         self.resolution = first[2] * 2 ** (count - 1)
-        if self.resolution > MAX_RESOLUTION:
-            raise CheckpointError(f"Images of {self.resolution} px are more than {MAX_RESOLUTION}.")
 
         channels = self.z_dim
         self.convs = nn.ModuleList()
@@ -56,8 +53,6 @@ class DCGAN(Generator):
             channels = conv.out_channels
             self.convs.append(conv)
         self.num_channels = channels
-        if channels not in (1, 3):
-            raise CheckpointError(f"Images of {channels} channels cannot be shown.")
         weights.finish()
 
     def map(

@@ -12,6 +12,11 @@ from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, UserError, show
 
+# What a few numbers in a file may ask for: a layer doubles the image, and directions take the square
+# of w_dim. Published models reach 1024 px and 1024 numbers.
+MAX_RESOLUTION = 2048
+MAX_BLOCKS = 10  # of a network that starts at 4 px and doubles
+MAX_DIM = 4096
 TOO_LARGE = 1e12  # weights are about 1, at most 100 / lr_multiplier; squares must stay finite
 
 

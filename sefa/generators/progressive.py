@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError
-from sefa.generators.generator import Weights
-
-MAX_BLOCKS = 10  # 2048 px; a file that claims more is damaged or hostile
+from sefa.generators.generator import MAX_BLOCKS, Weights
 
 
 def count_blocks(weights: Weights) -> int:
@@ -38,8 +36,6 @@ class ProgressiveOutput(nn.Module):
         super().__init__()
         last = len(channels) - 1
         self.num_channels = weights.shape(f"synthesis.to_rgb{last}.bias", 1)[0]
-        if self.num_channels not in (1, 3):
-            raise CheckpointError(f"Images of {self.num_channels} channels cannot be shown.")
         self.to_rgbs = nn.ModuleList(
             ToRGB(weights, f"synthesis.to_rgb{k}", in_channels, self.num_channels)
             for k, in_channels in enumerate(channels)

@@ -33,12 +33,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
-from sefa.generators.generator import Weights, positive
+from sefa.generators.generator import MAX_BLOCKS, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.ops import fir_filter, upsample2x
 
 SQRT2 = math.sqrt(2.0)
-MAX_BLOCKS = 10  # 2048 px; a file that claims more is damaged or hostile
 
 
 class StyleGAN2(MappedGenerator):
@@ -55,8 +54,6 @@ class StyleGAN2(MappedGenerator):
         self.resolution = 4 * 2 ** (blocks - 1)
         self.w_dim = weights.shape("synthesis.conv0.affine.weight", 2)[1]
         self.num_channels = weights.shape(f"synthesis.to_rgb{blocks - 1}.bias", 1)[0]
-        if self.num_channels not in (1, 3):
-            raise CheckpointError(f"Images of {self.num_channels} channels cannot be shown.")
         self.layer_names = ["4x4 conv"]
         for k in range(1, blocks):
             size = 4 * 2**k

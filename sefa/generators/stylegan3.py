@@ -77,8 +77,6 @@ class StyleGAN3(MappedGenerator):
             self.layers.append(layer)
             self.layer_names.append(f"L{i}_{size}_{channels}" + (" (toRGB)" if is_rgb else ""))
         self.resolution, self.num_channels = size, channels
-        if self.num_channels not in (1, 3):
-            raise CheckpointError(f"Images of {self.num_channels} channels cannot be shown.")
         self.finish(weights, config)
 
     def synthesize(self, w: Tensor) -> Tensor:
