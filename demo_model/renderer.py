@@ -81,7 +81,7 @@ PATHS = {  # path, whether it is closed
 }
 
 HEIGHT = 0.57  # of the head, halved
-EYE = 0.45  # radians from the middle of the face
+EYE = 0.48  # radians from the middle of the face
 INK, WHITE, GOLD = (0.17, 0.12, 0.16), (1.0, 0.99, 0.97), (0.98, 0.77, 0.25)
 
 
@@ -249,7 +249,7 @@ class _Portrait:
         lon, lat: radians from the middle of the face; out: distance from the middle of the head.
         """
         lon, lat = lon + self.lon, lat + self.lat
-        x = self.x - self.width * out * torch.sin(lon)
+        x = self.x - self.width * out * torch.cos(lat) * torch.sin(lon)
         y = self.y - HEIGHT * out * torch.sin(lat)
         return x / torch.cos(lon).clamp(min=0.3), y / torch.cos(lat)
 
@@ -271,15 +271,15 @@ class _Portrait:
 
     def hairline(self):
         """Height of the hair's lower edge over the face: highest at the parting, [n, H, W]."""
-        parting = 0.72 * self.fringe * self.width
-        across = self.x - 0.30 * self.turn - parting
+        parting = 0.64 * self.fringe * self.width
+        across = self.x - 0.22 * self.turn - parting
         reach = self.width * 1.05 + torch.where(across > 0, -parting, parting)
         t = across.abs() / reach
         return -0.44 + 0.36 * t * (0.45 + 0.55 * t) + 0.5 * self.nod
 
     def brim(self):
         """Height of the beanie's lower edge, [n, H, W]."""
-        return -0.315 + 0.5 * self.nod + (0.12 - 0.9 * self.nod) * self.x * self.x
+        return -0.33 + 0.5 * self.nod + (0.12 - 0.9 * self.nod) * self.x * self.x
 
     def draw(self):
         """Paint everything, back to front. Returns the canvas."""
@@ -296,11 +296,11 @@ class _Portrait:
         for side in (-1, 1):
             self.crop_beside(side, -0.2, 0.65, -0.3, 0.38).paint_eye(side)
         self.crop(-0.6, 0.6, -0.05, 0.55).paint_freckles()
+        self.crop(-0.7, 0.7, -0.35, 0.5).paint_glasses()
         self.crop(-0.8, 0.8, -0.95, 0.5).paint_top_hair()
         for side in (-1, 1):
             self.crop_beside(side, -0.2, 0.65, -0.5, 0.1).paint_brow(side)
         self.crop(-0.8, 0.8, -1, 0.05).paint_hat()
-        self.crop(-0.7, 0.7, -0.35, 0.5).paint_glasses()
         for side in (-1, 1):
             self.crop_beside(side, 0.3, 0.8, 0.1, 0.5).paint_earring(side)
         return self.canvas
@@ -453,8 +453,10 @@ class _Portrait:
         x = self.x + 0.07 * self.turn
         outer = _ellipse(x, self.y + 0.12, self.width * 1.14, 0.62)
         end = 0.06 + 0.22 * self.hair_length
-        beside = torch.maximum(self.width - 0.05 - (self.x - 0.15 * self.turn).abs(), self.y - end)
-        hair = torch.maximum(outer, torch.minimum(self.y - self.hairline(), beside))
+        beside = torch.maximum(self.width - 0.05 - (self.x - 0.09 * self.turn).abs(), self.y - end)
+        seam = torch.maximum(-0.05 - self.head(), self.y + 0.12)  # no skin at the outline up there
+        below = torch.minimum(torch.minimum(self.y - self.hairline(), beside), seam)
+        hair = torch.maximum(outer, below)
         ring = _length(x / self.width / 1.14, (self.y + 0.12) / 0.62)
         gloss = torch.exp(-(((ring - 0.74) / 0.09) ** 2) - ((x - 0.28 * self.light) / 0.24) ** 2)
         gloss = gloss * _step((-0.2 - self.y) / 0.2)

@@ -137,7 +137,7 @@ def test_a_large_image_averages_to_the_small_one():
 
 def test_negated_turns_parting_and_light_give_the_mirror_image():
     # The drawing is symmetric in everything else, freckles included.
-    factors = sample_factors(8, seeded(8))
+    factors = sample_factors(40, seeded(8))
     mirrored = {n: -v if n in ("yaw", "roll", "fringe", "light") else v for n, v in factors.items()}
     assert torch.allclose(render(mirrored), render(factors).flip(3), atol=1e-3)
 
