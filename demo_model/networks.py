@@ -36,8 +36,9 @@ class Dense(nn.Module):
         self.lr_multiplier = lr_multiplier
 
     def forward(self, x):
+        # The scale meets the activations, which are fewer than the weights.
         scale = self.lr_multiplier / math.sqrt(self.weight.shape[1])
-        return F.linear(x, self.weight * scale, self.bias * self.lr_multiplier)
+        return F.linear(x * scale, self.weight, self.bias * self.lr_multiplier)
 
 
 class Conv(nn.Module):
@@ -195,6 +196,25 @@ class Block(nn.Module):
         return (main + self.skip(F.avg_pool2d(x, 2))) * (self.gain / SQRT2)
 
 
+class FineBlock(nn.Module):
+    """As Block, for large images: every 2x2 square of pixels becomes one pixel of 4 I channels first.
+
+    Few channels over many pixels are what processors are slowest at, so none is convolved.
+    """
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.conv0 = Conv(4 * inputs, outputs, 3)
+        self.conv1 = Conv(outputs, outputs, 3)
+        self.skip = Conv(4 * inputs, outputs, 1, bias=False)
+        self.gain = 1.0
+
+    def forward(self, x):
+        x = F.pixel_unshuffle(x, 2)  # [N, 4 I, r/2, r/2]
+        main = lrelu(self.conv1(lrelu(self.conv0(x))))
+        return (main + self.skip(x)) * (self.gain / SQRT2)
+
+
 class Discriminator(nn.Module):
     """Images [N, 3, r, r] -> logits [N], positive for real.
 
@@ -204,6 +224,7 @@ class Discriminator(nn.Module):
     """
 
     GROUP = 4  # images compared with each other in the minibatch statistics
+    FINE = 64  # resolution from which on blocks are FineBlocks
 
     def __init__(self, resolution, base, channels):
         super().__init__()
@@ -214,7 +235,8 @@ class Discriminator(nn.Module):
             r //= 2
         r = resolution
         while r > 4:
-            self.add_module(f"block{r}", Block(channels[r], channels[r // 2]))
+            block = FineBlock if r >= self.FINE else Block
+            self.add_module(f"block{r}", block(channels[r], channels[r // 2]))
             r //= 2
         self.conv = Conv(channels[4] + 1, channels[4], 3)
         self.dense = Dense(channels[4] * 16, channels[4])

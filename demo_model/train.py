@@ -13,13 +13,16 @@ import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageDraw
+from safetensors import safe_open
+from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
 from .networks import Discriminator, Generator
@@ -33,31 +36,39 @@ EDIT_RANGE = 5.0  # sliders' reach: three to four standard deviations of w along
 class Config:
     """All that decides the result. Images are counted as reals shown to the discriminator."""
 
-    images: int = 300_000  # length of the training
-    grow_at: tuple = (24_000, 52_000)  # images after which the resolution doubles
+    images: int = 600_000  # length of the training
+    grow_at: tuple = (60_000, 120_000)  # images after which the resolution doubles
     fade: int = 4_000  # images over which the discriminator's new block fades in
     start_resolution: int = 16
     resolution: int = 64
     pool: int = 40_000  # distinct training images
     seed: int = 0
-    batch: int = 8  # small: at this length the number of steps matters more than their noise
+    # Small batches: at this length the number of steps matters more than their noise.
+    batch: dict = field(default_factory=lambda: {16: 16, 32: 8, 64: 8})  # by resolution
     z_dim: int = 128
     w_dim: int = 128
     mapping_layers: int = 4
     mapping_lr_multiplier: float = 0.01
-    g_channels: dict = field(default_factory=lambda: {4: 128, 8: 96, 16: 64, 32: 48, 64: 24})
-    d_channels: dict = field(default_factory=lambda: {4: 128, 8: 96, 16: 64, 32: 32, 64: 16})
+    g_channels: dict = field(default_factory=lambda: {4: 128, 8: 128, 16: 80, 32: 48, 64: 24})
+    d_channels: dict = field(default_factory=lambda: {4: 128, 8: 128, 16: 64, 32: 32, 64: 8})
     lr: float = 0.0025
-    r1_gamma: float = 1.5
+    lr_decay: float = 0.2  # share of the images, the last ones, over which lr falls to zero
+    r1_gamma: dict = field(default_factory=lambda: {16: 1.0, 32: 0.8, 64: 0.5})
     r1_interval: int = 16  # discriminator steps between two R1 penalties
     mixing: float = 0.5  # share of images made from two codes
     ema_images: int = 10_000  # half-life of the moving average of the generator
     ema_warmup: float = 0.05  # ... but at most this share of the images seen
+    rest: int = 16_000  # images for which warm-started weights wait for a new discriminator
 
     def resolution_at(self, images):
         """Resolution in training after so many images."""
         doublings = sum(images >= threshold for threshold in self.grow_at)
         return min(self.start_resolution * 2**doublings, self.resolution)
+
+    def lr_at(self, images):
+        """Learning rate after so many images: constant, then falling to zero along a line."""
+        left = (self.images - images) / max(1, self.lr_decay * self.images)
+        return self.lr * min(1.0, max(0.0, left))
 
 
 # --- losses: tensors in, tensors out --------------------------------------------------------------
@@ -94,16 +105,16 @@ class Training:
 
     def __init__(self, config, device="cpu", rank=0, workers=1):
         self.config, self.device, self.seen, self.steps = config, torch.device(device), 0, 0
-        if config.batch % (workers * Discriminator.GROUP):
-            group = Discriminator.GROUP
-            raise ValueError(f"{workers} workers need a batch of a multiple of {workers * group}")
-        self.workers, n = workers, config.batch // workers
-        self.part = slice(rank * n, (rank + 1) * n)  # of every batch
+        group = workers * Discriminator.GROUP
+        if any(batch % group for batch in config.batch.values()):
+            raise ValueError(f"{workers} workers need batches of a multiple of {group}")
+        self.rank, self.workers = rank, workers
         self._build(config.start_resolution)
         self.ema = copy.deepcopy(self.g).requires_grad_(False)
         self.random = torch.Generator().manual_seed(config.seed)  # z, mixing, choice of reals
         self.history = [{"images_seen": 0, "settings": asdict(config)}]  # options may change
         self.grown = {}  # resolution -> images seen when it was added
+        self.rest_until = 0  # images before which only the discriminator learns
 
     def _build(self, resolution):
         """Fresh networks and optimisers for `resolution`."""
@@ -116,12 +127,19 @@ class Training:
         # Channels last: convolutions on the CPU are faster in it.
         self.g = g.to(self.device, memory_format=torch.channels_last)
         self.d = d.to(self.device, memory_format=torch.channels_last)
-        self.g_opt = torch.optim.Adam(self.g.parameters(), c.lr, betas=(0.0, 0.99))
+        adam = partial(torch.optim.Adam, lr=c.lr, fused=True)
+        self.g_opt = adam(self.g.parameters(), betas=(0.0, 0.99))
         # Lazy regularisation (appendix B): what the interval skips, the optimiser must not see.
-        share = c.r1_interval / (c.r1_interval + 1)
-        betas = (0.0, 0.99**share)
-        self.d_opt = torch.optim.Adam(self.d.parameters(), c.lr * share, betas=betas)
+        self.d_opt = adam(self.d.parameters(), betas=(0.0, 0.99**self.lazy))
         self.resolution = resolution
+        self.batch, self.r1_gamma = c.batch[resolution], c.r1_gamma[resolution]
+        n = self.batch // self.workers
+        self.part = slice(self.rank * n, (self.rank + 1) * n)  # of every batch
+
+    @property
+    def lazy(self):
+        """Factor on the discriminator's optimiser: R1 comes every r1_interval steps only."""
+        return self.config.r1_interval / (self.config.r1_interval + 1)
 
     def grow(self):
         """Go on at twice the resolution without a jump.
@@ -140,15 +158,40 @@ class Training:
         self.grown[self.resolution] = self.seen
         self._fade()
 
+    def warm_start(self, path):
+        """Go on from exported weights, of which only the generator's average is known.
+
+        The discriminator is new, and learns alone for `Config.rest` images: it would tell a
+        trained generator nonsense before.
+        """
+        with safe_open(path, "pt") as file:
+            facts = json.loads(file.metadata()["training"])
+        while self.resolution < facts["resolution"]:
+            self.grow()
+        self.grown = dict.fromkeys(self.grown, -self.config.fade)  # all there from the start
+        weights = {k: v for k, v in load_file(path).items() if ".noise_" not in k}
+        self.g.load_state_dict(weights)
+        self.ema.load_state_dict(weights)
+        self.seen, self.history = facts["images_seen"], facts["history"]
+        settings = {"settings": asdict(self.config), "warm_start": True}
+        self.history.append({"images_seen": self.seen} | settings)
+        self.rest_until = self.seen + self.config.rest
+
     def _fade(self):
         """Set how much the discriminator's added blocks count: 0 when new, later 1."""
         for resolution, since in self.grown.items():
             block = getattr(self.d, f"block{resolution}")
             block.gain = min(1.0, (self.seen - since) / self.config.fade)
 
+    def _set_lr(self):
+        """Follow `Config.lr_at`."""
+        lr = self.config.lr_at(self.seen)
+        self.g_opt.param_groups[0]["lr"] = lr
+        self.d_opt.param_groups[0]["lr"] = lr * self.lazy
+
     def fakes(self):
         """This worker's part of a batch; some images from two codes that swap at a random index."""
-        n = self.config.batch
+        n = self.batch
         z = torch.randn(2, n, self.config.z_dim, generator=self.random).to(self.device)
         mixed = torch.rand(n, generator=self.random) < self.config.mixing
         crossover = torch.randint(1, self.g.num_ws, [n], generator=self.random)
@@ -166,7 +209,8 @@ class Training:
         """
         c = self.config
         self._fade()
-        choice = torch.randint(len(pool), [c.batch], generator=self.random)[self.part]
+        self._set_lr()
+        choice = torch.randint(len(pool), [self.batch], generator=self.random)[self.part]
         real = to_float(pool[choice].to(self.device), self.resolution)
         fake = self.fakes()
 
@@ -174,15 +218,16 @@ class Training:
         loss = loss_d = d_loss(real_logits, fake_logits)
         if regularise := self.steps % c.r1_interval == 0:
             r1 = r1_penalty(self.d, real)
-            loss = loss + r1 * (c.r1_gamma / 2 * c.r1_interval)
+            loss = loss + r1 * (self.r1_gamma / 2 * c.r1_interval)
         self._update(self.d_opt, loss)
 
         self.d.requires_grad_(False)
         loss_g = g_loss(self.d(fake))
-        self._update(self.g_opt, loss_g)
+        if self.seen >= self.rest_until:
+            self._update(self.g_opt, loss_g)
         self.d.requires_grad_(True)
 
-        self.seen += c.batch
+        self.seen += self.batch
         self.steps += 1
         self._average()
         numbers = {"loss_d": loss_d, "loss_g": loss_g}
@@ -205,7 +250,7 @@ class Training:
         """Move the EMA: its half-life grows with the images seen, up to `ema_images`."""
         c = self.config
         half_life = min(c.ema_images, self.seen * c.ema_warmup)
-        weight = 1 - 0.5 ** (c.batch / half_life)
+        weight = 1 - 0.5 ** (self.batch / half_life)
         for average, value in zip(self.ema.parameters(), self.g.parameters()):
             average.lerp_(value, weight)
         self.ema.w_avg.copy_(self.g.w_avg)
@@ -214,7 +259,7 @@ class Training:
         """Everything `load_state_dict` needs to go on as if nothing had happened."""
         modules = {n: getattr(self, n).state_dict() for n in ("g", "d", "ema", "g_opt", "d_opt")}
         numbers = {"seen": self.seen, "steps": self.steps, "resolution": self.resolution}
-        numbers |= {"grown": self.grown, "history": self.history}
+        numbers |= {"grown": self.grown, "history": self.history, "rest_until": self.rest_until}
         return modules | numbers | {"random": self.random.get_state()}
 
     def load_state_dict(self, state):
@@ -223,11 +268,8 @@ class Training:
         for name in ("g", "d", "ema", "g_opt", "d_opt"):
             getattr(self, name).load_state_dict(state[name])
         self.seen, self.steps, self.grown = state["seen"], state["steps"], state["grown"]
-        self.history = state["history"]
+        self.history, self.rest_until = state["history"], state.get("rest_until", 0)
         self.random.set_state(state["random"])
-        share = self.config.r1_interval / (self.config.r1_interval + 1)
-        for optimizer, lr in ((self.g_opt, 1.0), (self.d_opt, share)):
-            optimizer.param_groups[0]["lr"] = self.config.lr * lr  # an option may have changed
 
 
 def average_gradients(parameters, workers):
@@ -295,22 +337,46 @@ def image_grid(images, columns, path, scale=1):
     write_atomically(path, lambda p: picture.save(p, "PNG", optimize=True))
 
 
-def render_pool(count, resolution, seed):
-    """Training images, uint8 [count, 3, resolution, resolution]."""
-    generator = torch.Generator().manual_seed(seed)
-    pool = torch.empty(count, 3, resolution, resolution, dtype=torch.uint8)
-    for start in range(0, count, 500):
-        images = render(sample_factors(min(500, count - start), generator), resolution)
-        pool[start : start + len(images)] = (images * 127.5 + 127.5).round().byte()
-    return pool
+def loss_curve(directory):
+    """Draw the log as `loss.png`: both losses, and the shares of reals and fakes told right."""
+    lines = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+    width, height, top = 960, 320, max(3.0, *(line["loss_g"] for line in lines))
+    picture = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(picture)
+    last = lines[-1]["seen"]
+    curves = {"loss_d": "#c03028", "loss_g": "#2860b0", "real_ok": "#e0a090", "fake_ok": "#90b0e0"}
+    for i, (name, color) in enumerate(curves.items()):
+        scale = top if name.startswith("loss") else 1.0
+        points = [
+            (line["seen"] / last * (width - 1), (1 - line[name] / scale) * (height - 1))
+            for line in lines
+        ]
+        draw.line(points, color, 2)
+        draw.text((width - 130, height - 70 + 15 * i), f"{name} 0 to {scale:.1f}", color)
+    draw.text((8, height - 16), f"0 to {last:,} images", "black")
+    write_atomically(directory / "loss.png", lambda p: picture.save(p, "PNG"))
 
 
-def load_pool(directory, config):
+def render_part(count, resolution, seed):
+    """Training images, uint8 [count, 3, resolution, resolution], by one thread."""
+    torch.set_num_threads(1)
+    images = render(sample_factors(count, torch.Generator().manual_seed(seed)), resolution)
+    return (images * 127.5 + 127.5).round().byte()
+
+
+def render_pool(count, resolution, seed, workers):
+    """As render_part, by several processes; the images do not depend on how many."""
+    parts = [(min(500, count - i), resolution, seed * count + i) for i in range(0, count, 500)]
+    with torch.multiprocessing.get_context("spawn").Pool(workers) as processes:
+        return torch.cat(processes.starmap(render_part, parts, chunksize=1))
+
+
+def load_pool(directory, config, workers=1):
     """The training images, drawn once and kept in `directory`."""
     path = directory / f"pool-{config.resolution}-{config.pool}-{config.seed}.pt"
     if not path.exists():
         print(f"drawing {config.pool} training images", flush=True)
-        pool = render_pool(config.pool, config.resolution, config.seed)
+        pool = render_pool(config.pool, config.resolution, config.seed, workers)
         write_atomically(path, lambda p: torch.save(pool, p))
     return torch.load(path, weights_only=True, mmap=True)
 
@@ -376,6 +442,7 @@ def train(run, pool, directory, weights, save_every=300, grid_every=120, leader=
         if time.time() - last_grid > grid_every:
             last_grid = time.time()
             image_grid(samples(run.ema, 48), 8, directory / f"grid-{run.seen:07d}.png", 2)
+            loss_curve(directory)
         if time.time() - last_save > save_every:
             last_save = time.time()
             save(run, directory)
@@ -385,22 +452,24 @@ def train(run, pool, directory, weights, save_every=300, grid_every=120, leader=
         publish(run, weights)
 
 
-def resume(config, directory, **where):
-    """The run whose state is in `directory`, or a new one."""
+def resume(config, directory, warm_start=None, **where):
+    """The run whose state is in `directory`, or a new one, from the weights `warm_start` if given."""
     run = Training(config, "cuda" if torch.cuda.is_available() else "cpu", **where)
     state = directory / "state.pt"
     if state.exists():
         run.load_state_dict(torch.load(state, map_location=run.device, weights_only=True))
+    elif warm_start:
+        run.warm_start(warm_start)
     return run
 
 
-def work(rank, workers, config, directory, weights, meeting):
+def work(rank, workers, config, directory, weights, warm_start, meeting):
     """One worker. One thread each: two workers beat two threads, more so on a busy machine."""
     if workers > 1:
         torch.set_num_threads(1)
         store = dist.FileStore(meeting, workers)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=workers)
-    run = resume(config, directory, rank=rank, workers=workers)
+    run = resume(config, directory, warm_start, rank=rank, workers=workers)
     print(f"worker {rank}: at {run.seen} images, {run.resolution} pixels", flush=True)
     train(run, load_pool(directory, config), directory, weights, leader=rank == 0)
 
@@ -417,11 +486,12 @@ def main(arguments=None):
         action="store_true",
         help="only write weights and pictures of the run in --state",
     )
+    add("--warm-start", type=Path, help="weights to go on from where --state is empty")
     workers = default_workers()
     add("--workers", type=int, default=workers, help="processes sharing a batch (CPU)")
     grow_help = "numbers of images after which the resolution doubles"
     add("--grow-at", type=int, nargs="*", default=default.grow_at, help=grow_help)
-    for name in ("images", "pool", "seed", "batch", "lr", "r1_gamma"):
+    for name in ("images", "pool", "seed", "lr"):
         value = getattr(default, name)
         add("--" + name.replace("_", "-"), type=type(value), default=value)
     options = parser.parse_args(arguments)
@@ -434,9 +504,9 @@ def main(arguments=None):
         run = resume(config, options.state)
         publish(run, options.weights)
         return illustrate(run.ema, options.weights.parent)
-    load_pool(options.state, config)  # once, before there are workers
+    load_pool(options.state, config, options.workers)  # once, before there are workers
     with tempfile.TemporaryDirectory() as meeting:  # where the workers find each other
-        where = (options.state, options.weights, f"{meeting}/store")
+        where = (options.state, options.weights, options.warm_start, f"{meeting}/store")
         if options.workers == 1:
             work(0, 1, config, *where)
         else:

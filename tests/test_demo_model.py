@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 import sefa
 from demo_model import train
-from demo_model.networks import Discriminator, Generator, smooth, upsample2
+from demo_model.networks import Discriminator, FineBlock, Generator, smooth, upsample2
 from demo_model.renderer import FACTORS
 
 
@@ -83,7 +83,8 @@ TINY = train.Config(
     start_resolution=8,
     resolution=16,
     pool=16,
-    batch=8,
+    batch={8: 8, 16: 8},
+    r1_gamma={8: 1.0, 16: 1.0},
     z_dim=8,
     w_dim=8,
     mapping_layers=2,
@@ -95,7 +96,7 @@ TINY = train.Config(
 
 @pytest.fixture(scope="module")
 def pool():
-    return train.render_pool(16, 16, seed=0)
+    return train.render_part(16, 16, seed=0)
 
 
 def steps(run, pool, n):
@@ -118,7 +119,7 @@ def test_a_step_moves_both_networks_and_reports_finite_numbers(pool):
     for name, old in before.items():
         now = getattr(run, name).parameters()
         assert any(not torch.equal(a, b) for a, b in zip(old, now)), name
-    assert run.seen == TINY.batch
+    assert run.seen == TINY.batch[8]
 
 
 def test_resuming_equals_not_stopping(pool, tmp_path):
@@ -140,6 +141,33 @@ def test_resuming_equals_not_stopping(pool, tmp_path):
     assert_same(whole, resumed)
 
 
+def test_a_warm_start_rests_the_generator_until_its_new_critic_knows_something(pool, tmp_path):
+    run = train.Training(TINY)
+    steps(run, pool, 2)
+    run.grow()
+    steps(run, pool, 1)
+    train.publish(run, tmp_path / "weights.safetensors")
+
+    config = dataclasses.replace(TINY, rest=16, images=400)
+    warm = train.resume(config, tmp_path, tmp_path / "weights.safetensors")
+    assert (warm.seen, warm.resolution, warm.rest_until) == (24, 16, 40)
+    assert [part["images_seen"] for part in warm.history] == [0, 24]
+    steps(warm, pool, 2)
+    assert warm.d.block16.gain == 1
+    for network in (warm.g, warm.ema):  # still the weights of the file
+        theirs = run.ema.state_dict()
+        for name, value in network.named_parameters():
+            assert torch.allclose(value, theirs[name], atol=1e-6), name
+    steps(warm, pool, 1)
+    assert not torch.equal(warm.g.synthesis.const, run.ema.synthesis.const)
+
+
+def test_the_learning_rate_is_constant_then_falls_to_zero():
+    config = train.Config(images=100, lr=0.1, lr_decay=0.25)
+    rates = [config.lr_at(images) for images in (0, 75, 80, 100, 200)]
+    assert rates == pytest.approx([0.1, 0.1, 0.08, 0, 0])
+
+
 def test_growing_keeps_the_images_and_the_logits(pool):
     run = train.Training(TINY)
     steps(run, pool, 3)
@@ -157,6 +185,20 @@ def test_growing_keeps_the_images_and_the_logits(pool):
 def test_the_resolution_doubles_at_each_threshold():
     config = train.Config(start_resolution=16, resolution=64, grow_at=(10, 20, 30))
     assert [config.resolution_at(n) for n in (0, 9, 10, 20, 30)] == [16, 16, 32, 64, 64]
+
+
+def test_the_pool_does_not_depend_on_the_processes_that_draw_it():
+    pools = [train.render_pool(600, 8, seed=3, workers=n) for n in (1, 2)]
+    assert pools[0].shape == (600, 3, 8, 8) and torch.equal(*pools)
+
+
+def test_a_fine_block_halves_and_sees_every_pixel():
+    block = FineBlock(3, 5)
+    image = torch.randn(1, 3, 8, 8, generator=seeded(0)).requires_grad_(True)
+    out = block(image)
+    assert out.shape == (1, 5, 4, 4)
+    out.sum().backward()
+    assert (image.grad != 0).all()
 
 
 def test_a_batch_that_workers_cannot_share_is_refused():
@@ -211,7 +253,7 @@ def test_training_writes_its_files_and_grows(pool, tmp_path):
     assert json.loads(metadata["sefa"])["family"] == "stylegan2"
     facts = json.loads(metadata["training"])
     assert facts["images_seen"] == 32 and facts["grown"] == {"16": 16}
-    assert facts["history"][0]["settings"]["batch"] == TINY.batch
+    assert facts["history"][0]["settings"]["batch"] == {"8": 8, "16": 8}
     assert {"w_avg", "synthesis.const", "synthesis.conv4.noise_const"} <= names
 
 
@@ -239,7 +281,7 @@ def test_the_model_card_is_true_to_the_code():
     listed = re.findall(r"^\| `(\w+)` \|", card, re.MULTILINE)
     assert listed == list(FACTORS)
     config = train.Config()
-    numbers = (config.pool, *config.grow_at, config.batch, config.z_dim, config.mapping_layers)
+    numbers = (config.pool, *config.grow_at, config.z_dim, config.mapping_layers)
     for number in numbers:
         assert re.search(rf"\b{number:,}\b", card), number
     assert ", ".join(map(str, config.g_channels.values())) in card
