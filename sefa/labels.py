@@ -27,18 +27,20 @@ MAX_BYTES = 100_000  # of a file that is worth reading
 MAX_LABELS = 1024
 MAX_NAME = 64  # characters
 MAX_SEEDS = 64
-NAME = re.compile(r"[^\W_][\w ,.'’()/-]*")  # nothing that HTML or Markdown would take as its own
+NAME = re.compile(r"[^\W_]([^\W_]|[ ,.'’()/-])*")  # nothing that is markup in HTML or Markdown
+
+Place = tuple[tuple[int, ...], int]  # w indices, ascending; eigenvalue index
+Name = tuple[str, int]  # what there is more of; 1 or -1, the sign of the alphas that bring it
 
 
 @dataclass(frozen=True)
 class Labels:
     """What people called the directions of one checkpoint.
 
-    names: (w indices, eigenvalue index) -> name and sign, 1 or -1, of the end it grows to.
     seeds: first seeds of galleries worth seeing, best first.
     """
 
-    names: Mapping[tuple[tuple[int, ...], int], tuple[str, int]] = field(default_factory=dict)
+    names: Mapping[Place, Name] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
 
     def text(self, layers: Iterable[int], index: int) -> str:
@@ -52,7 +54,7 @@ class Labels:
     def indices(self, layers: Iterable[int]) -> list[int]:
         """The eigenvalue indices that have a name in these layers, ascending."""
         layers = tuple(layers)
-        return sorted(index for group, index in self.names if group == layers)
+        return sorted(index for those, index in self.names if those == layers)
 
 
 def parse_labels(content: bytes, weights: str, num_ws: int, w_dim: int) -> Labels:
@@ -65,23 +67,23 @@ def parse_labels(content: bytes, weights: str, num_ws: int, w_dim: int) -> Label
         data = json.loads(content)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         raise UserError("it is not JSON.") from None
-    version = exact_keys(data, "the file", "version", "weights", "labels", "seeds")["version"]
-    whole(version, "version", VERSION, VERSION)
+    exact_keys(data, "the file", "version", "weights", "labels", "seeds")
+    whole(data["version"], "version", VERSION, VERSION)
     if data["weights"] != weights:
         raise UserError("it is for other weights than these.")
-    names: dict[tuple[tuple[int, ...], int], tuple[str, int]] = {}
+    names: dict[Place, Name] = {}
     for entry in a_list(data["labels"], "labels", MAX_LABELS):
-        place, label = parse_label(entry, num_ws, w_dim)
+        place, name = parse_label(entry, num_ws, w_dim)
         if place in names:
-            raise UserError(f"{show(label[0])} names a direction that has a name already.")
-        names[place] = label
+            raise UserError(f"{name[0]!r} names a direction that has a name already.")
+        names[place] = name
     last = MAX_SEED - MAX_SAMPLES + 1  # so that a gallery fits behind each
     seeds = [whole(s, "a seed", 0, last) for s in a_list(data["seeds"], "seeds", MAX_SEEDS)]
     return Labels(names, tuple(seeds))
 
 
-def parse_label(entry: Any, num_ws: int, w_dim: int) -> tuple[tuple[tuple[int, ...], int], tuple]:
-    """((w indices, eigenvalue index), (name, sign)) of one entry. Raises `UserError`."""
+def parse_label(entry: Any, num_ws: int, w_dim: int) -> tuple[Place, Name]:
+    """Which direction an entry is about, and what it says. Raises `UserError`."""
     exact_keys(entry, "a label", "layers", "index", "sign", "name")
     name, layers = entry["name"], entry["layers"]
     if not isinstance(name, str) or len(name) > MAX_NAME or not NAME.fullmatch(name):

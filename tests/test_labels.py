@@ -92,7 +92,19 @@ BROKEN = [
     *(a_file(labels=[LABEL | {"sign": v}]) for v in (0, 2, -1.0, "1", True, None)),
     *(
         a_file(labels=[LABEL | {"name": name}])
-        for name in ("", " ", " x", "x\n", "<b>", "*x*", "a_[b]", "x" * (MAX_NAME + 1), None, 7)
+        for name in (
+            "",
+            " ",
+            " x",
+            "x\n",
+            "<b>",
+            "*x*",
+            "a_b",
+            "a[b]",
+            "x" * (MAX_NAME + 1),
+            None,
+            7,
+        )
     ),
 ]
 
@@ -114,7 +126,7 @@ def test_the_labels_that_ship_are_those_of_the_weights_that_ship(caplog):
     labels = checkpoints.load_labels("avatars", path, generator)
     assert not caplog.messages
     assert labels.names and labels.seeds
-    # The page offers the layers in which they are, and its first look has a slider for one.
+    # The page offers the layers that they are in, without typing.
     offered = [value for _, value in app.layer_choices(generator.num_ws) if value != app.CUSTOM]
     offered = {tuple(parse_layers(text, generator.num_ws)) for text in offered}
     assert {layers for layers, _ in labels.names} <= offered
