@@ -7,6 +7,7 @@ the sliders that the visitor sees, whatever is still under way.
 
 import functools
 import html
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,7 +35,7 @@ from sefa.editing import (
 )
 from sefa.errors import UserError
 from sefa.export import encode_images
-from sefa.factorization import parse_layers
+from sefa.factorization import Directions, parse_layers
 from ui import engine
 from ui.gallery import STAMP, frame, gallery
 
@@ -45,6 +46,7 @@ closed form: no training, no labels ([SeFa, CVPR 2021]({PAPER})). **Drag one.**"
 
 LAYER_GROUPS = (("Coarse", 0, 1), ("Middle", 2, 5), ("Fine", 6, None))  # the official interface's
 CUSTOM = "custom"
+MAX_FIRST_SLIDERS = 10  # more would hide what is below them
 MAX_SEQUENCE = 2**53  # as far as a browser counts without gaps
 CONTROLS = (  # what a request carries, in this order, then one alpha a slider
     "model",
@@ -121,6 +123,20 @@ def layer_choices(num_ws: int) -> list[tuple[str, str]]:
     return [*choices, ("Custom", CUSTOM)]
 
 
+def first_look(model: engine.OpenModel) -> Recipe:
+    """What somebody sees first: a seed worth it, and the layers with the most named directions.
+
+    There are sliders for all of those names, as far as MAX_FIRST_SLIDERS.
+    """
+    labels, num_ws = engine.labels_of(model), model.loaded.generator.num_ws
+    selections = [value for _, value in layer_choices(num_ws) if value != CUSTOM]
+    named = {text: labels.indices(parse_layers(text, num_ws)) for text in selections}
+    layers = max(named, key=lambda text: len(named[text]))  # "all" where there are no names
+    recipe = Recipe(model=model.name, seed=next(iter(labels.seeds), 0), layers=layers)
+    sliders = max([recipe.num_semantics, *(index + 1 for index in named[layers])])
+    return replace(recipe, num_semantics=min(sliders, MAX_FIRST_SLIDERS))
+
+
 def class_choices(generator: Generator) -> list[tuple[str, int]]:
     """What the class picker offers, as (label, index); one entry for a model without classes."""
     if generator.class_names is None:
@@ -172,14 +188,26 @@ def say_model(model: engine.OpenModel) -> str:
     return f"{', '.join(facts)} · licence tag: {entry.licence_shown} · {source}{commit}"
 
 
-def say_kept(kept: Sequence[Edit]) -> str:
+def say_direction(model: engine.OpenModel, directions: Directions, index: int) -> str:
+    """What stands beside a slider: "Smile → · 003" for a direction that somebody named."""
+    if name := engine.labels_of(model).text(directions.layers, index):
+        return f"{name} · {index:03d}"
+    return f"Semantic {index:03d} · eigenvalue {directions.eigenvalues[index]:.2f}"
+
+
+def say_kept(model: engine.OpenModel, kept: Sequence[Edit]) -> str:
     """The edits in force that have no slider at the moment."""
     if not kept:
         return ""
+    labels, num_ws = engine.labels_of(model), model.loaded.generator.num_ws
     parts = []
     for change in kept:
-        name = "+".join(f"{index:03d}" for index, _ in change.direction)
-        parts.append(f"{name} of layers {change.layers} at {change.alpha:+.3g}")
+        direction = "+".join(f"{index:03d}" for index, _ in change.direction)
+        if len(change.direction) == 1:
+            index, _ = change.direction[0]
+            name = labels.text(parse_layers(change.layers, num_ws), index)
+            direction = " · ".join(filter(None, [name, direction]))
+        parts.append(f"{direction} of layers {change.layers} at {change.alpha:+.3g}")
     return "Also applied: " + "; ".join(parts)
 
 
@@ -243,7 +271,7 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
     for i in range(MAX_SEMANTICS):
         if i < sliders:
             limit = max(generator.edit_range, abs(alphas[i]))
-            label = f"Semantic {i:03d} · eigenvalue {directions.eigenvalues[i]:.2f}"
+            label = say_direction(model, directions, i)
             updates.append(
                 gr.update(value=alphas[i], label=label, minimum=-limit, maximum=limit, visible=True)
             )
@@ -253,7 +281,7 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
         *updates,
         say_found(model, recipe, seconds),
         say_model(model),
-        gr.update(value=say_kept(kept), visible=bool(kept)),
+        gr.update(value=say_kept(model, kept), visible=bool(kept)),
         say(notices),
     ]
 
@@ -462,14 +490,24 @@ CSS = """
   #notice { max-height: 16vh; }  /* it shares the screen with the images and a slider */
 }
 """
-RANDOM_SEED = f"() => Math.floor(Math.random() * {MAX_SEED - MAX_SAMPLES})"
 RESET = f"() => [{', '.join(['0'] * MAX_SEMANTICS)}, '', '']"  # the sliders, kept, kept_text
+
+
+def next_seed(model: engine.OpenModel) -> str:
+    """The script of Random, (seed, model) -> seed: the curated seeds in turn, then any."""
+    curated = json.dumps({model.name: engine.labels_of(model).seeds})
+    return f"""(seed, model) => {{
+        const seeds = ({curated})[model] ?? [];
+        const next = seeds.indexOf(seed) + 1;
+        const any = Math.floor(Math.random() * {MAX_SEED - MAX_SAMPLES});
+        return next > 0 && next < seeds.length ? seeds[next] : any;
+    }}"""
 
 
 def build_page() -> gr.Blocks:
     """The page, its first gallery drawn already."""
     model = engine.open_model(engine.EMBEDDED)
-    start = Recipe(model=engine.EMBEDDED)
+    start = first_look(model)
     first = frame(start, *engine.frames(model, start), model.loaded.generator.resolution)
     _, refused = checkpoints.owner_models()
     initial = first_values(lay_out(model, start, refused))
@@ -544,7 +582,8 @@ def build_page() -> gr.Blocks:
             show_progress="full",  # a download may take minutes
             show_progress_on=c["model"],
         ).success(**draw)
-        shuffle.click(None, None, c["seed"], js=RANDOM_SEED, **private).then(**draw)
+        seen = [c["seed"], c["shown_model"]]
+        shuffle.click(None, seen, c["seed"], js=next_seed(model), **private).then(**draw)
         reset.click(None, None, [*sliders, c["kept"], kept_text], js=RESET, **private).then(**draw)
         page.load(
             open_link,

@@ -18,6 +18,7 @@ import difflib
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from urllib.parse import quote, urlsplit
 
 import sefa
 from sefa.errors import UserError
+from sefa.labels import MAX_BYTES, Labels, parse_labels
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT_S = 5.0  # for the Hub's first answer, unless HF_HUB_ETAG_TIMEOUT says otherwise
@@ -44,6 +46,7 @@ class Model:
     `revision` is a branch, tag or commit; None is the newest commit of the main branch.
     `licence` is the uploader's tag, None where there is none; it says nothing more than that.
     `companions` are files beside the checkpoint that its reader looks at where they exist.
+    `labels` is a file of names for its directions (see `sefa.labels`), relative to this folder.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Model:
     size_mb: float | None = None
     note: str = ""
     companions: tuple[str, ...] = ()
+    labels: str | None = None
 
     @property
     def licence_shown(self) -> str:
@@ -92,6 +96,7 @@ CATALOGUE = {
             family="stylegan2",
             licence="mit",
             note="small drawn faces; ships with the Space and works offline",
+            labels="demo_model/labels.json",
         ),
         Model(
             "stylegan_animeface512",
@@ -272,6 +277,29 @@ def fetch(source: str | os.PathLike[str] | Model, progress: Progress | None = No
     except Exception as error:  # noqa: BLE001 - hf_xet raises types of its own
         # `from None`: the chained text of an HTTP library may quote the token it was given.
         raise UserError(_explain(error, model)) from None
+
+
+def load_labels(
+    source: str | os.PathLike[str] | Model, path: Path, generator: sefa.Generator
+) -> Labels:
+    """The names of a model's directions and its curated seeds; `path` is what `fetch` gave for it.
+
+    Empty for a model without such a file. Never raises: one that cannot be used, or that is for
+    other weights than those in `path`, is left out with one sentence in the log.
+    """
+    model = source if isinstance(source, Model) else _find(source)
+    if model.labels is None:
+        return Labels()
+    try:
+        with open(HERE / model.labels, "rb") as file:
+            content = file.read(MAX_BYTES)
+        return parse_labels(content, _sha256(path), generator.num_ws, generator.w_dim)
+    except OSError as error:
+        reason = f"{error.strerror or 'it cannot be read'}."
+    except UserError as error:
+        reason = str(error)
+    logging.getLogger(__name__).warning("%s is left out: %s", model.labels, reason)
+    return Labels()
 
 
 def _find(source: object) -> Model:
@@ -455,12 +483,15 @@ def _check_sum(path: Path, model: Model) -> None:
     blob = path.parent / os.readlink(path) if path.is_symlink() else path
     if not re.fullmatch(r"[0-9a-f]{64}", blob.name):
         return
-    with open(blob, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != blob.name:
+    if _sha256(blob) != blob.name:
         blob.unlink()
         path.unlink()
         raise UserError(f"{_where(model)} arrived damaged and was deleted: try again.")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_away(error: Exception) -> bool:

@@ -23,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 import checkpoints
-from sefa import Directions, Generator, edit, factorize, format_layers
+from sefa import Directions, Generator, edit, factorize, format_layers, load_generator
 from sefa.commands import OneLineParser, exit_code
 from sefa.editing import MAX_SEED
 from sefa.errors import UserError
@@ -34,6 +34,7 @@ from sefa.export import (
     resize_images,
     write_pages,
 )
+from sefa.labels import Labels
 from sefa.rendering import default_device, render, take_rows
 
 MAX_VIZ_SIZE = 2048
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
     check_folder(options.save_dir)
     check_amount(options, options.num_samples if codes is None else len(codes))
 
-    generator = load_model(options.model)
+    generator, labels = load_model(options.model)
     class_index = find_class(generator, options)
     directions = find_directions(generator, options)
     if codes is None:
@@ -99,7 +100,8 @@ def run(options: argparse.Namespace) -> None:
     print(f"Samples: {samples.origin}; rendered on {generator.device}")
 
     make_folder(options.save_dir)
-    grid = render_grid(generator, samples, directions, options)
+    names = [labels.text(directions.layers, k) for k in range(options.num_semantics)]
+    grid = render_grid(generator, samples, directions, names, options)
     prefix = file_prefix(options, grid, class_text(generator, class_index))
     for path in write_grid(grid, options.save_dir, prefix):
         print(f"Wrote {path}")
@@ -339,8 +341,11 @@ class Samples:
     origin: str
 
 
-def load_model(source: str) -> Generator:
-    """`checkpoints.load` with a bar for the download. Raises UserError."""
+def load_model(source: str) -> tuple[Generator, Labels]:
+    """`checkpoints.load` with a bar for the download, and the names of its directions.
+
+    Raises UserError.
+    """
     # delay: a file that is here already shows no bar.
     options = {"desc": "Downloading", "unit": "B", "unit_scale": True, "delay": 0.5}
     with tqdm(**options, leave=False, disable=None) as bar:
@@ -349,14 +354,16 @@ def load_model(source: str) -> Generator:
             bar.total = total_bytes
             bar.update(done_bytes - bar.n)
 
-        generator = checkpoints.load(source, progress=progress).to(default_device())
+        path = checkpoints.fetch(source, progress=progress).path
+    generator = load_generator(path).to(default_device())
+    labels = checkpoints.load_labels(source, path, generator)
     layers = "1 layer" if generator.num_ws == 1 else f"{generator.num_ws} layers"
     classes = f", {generator.label_dim} classes" if generator.label_dim else ""
     print(
         f"{source}: {generator.family}, {generator.resolution} px, {layers}, "
         f"z {generator.z_dim}, w {generator.w_dim}{classes}"
     )
-    return generator
+    return generator, labels
 
 
 def find_directions(generator: Generator, options: argparse.Namespace) -> Directions:
@@ -540,9 +547,16 @@ def step_distances(start: float, end: float, steps: int) -> list[float]:
 
 
 def render_grid(
-    generator: Generator, samples: Samples, directions: Directions, options: argparse.Namespace
+    generator: Generator,
+    samples: Samples,
+    directions: Directions,
+    names: list[str],
+    options: argparse.Namespace,
 ) -> TraversalGrid:
-    """Renders a strip for every (sample, semantic); keeps only the encoded images."""
+    """Renders a strip for every (sample, semantic); keeps only the encoded images.
+
+    `names`: one a semantic, "" for none.
+    """
     distances = step_distances(options.start_distance, options.end_distance, options.step)
     eigenvalues = directions.eigenvalues[: options.num_semantics].tolist()
     vectors = directions.vectors[: options.num_semantics]
@@ -567,6 +581,7 @@ def render_grid(
         distances=distances,
         images=images,
         image_size=(strip.shape[2], strip.shape[1]),
+        names=names,
         facts=[
             ("Model", f"{generator.family}, {generator.resolution} px"),
             ("Samples", samples.origin),

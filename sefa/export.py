@@ -42,10 +42,11 @@ class TraversalGrid:
     distances    S numbers, in units of the unit direction
     images       [N][K][S] data URIs, as `encode_images` gives them
     image_size   (width, height) of every image, in pixels
+    names        K texts that people gave to the semantics ("Smile →"), "" for none; may be left out
     facts        more (term, text) pairs for the heading, in the order shown
     command      the command line that makes these pages again
 
-    Raises ValueError where the numbers of labels, eigenvalues, distances and images disagree.
+    Raises ValueError where the numbers of labels, eigenvalues, names, distances and images disagree.
     """
 
     model: str
@@ -55,6 +56,7 @@ class TraversalGrid:
     distances: Sequence[float]
     images: Sequence[Sequence[Sequence[str]]]
     image_size: tuple[int, int]
+    names: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
     command: str = ""
 
@@ -65,6 +67,8 @@ class TraversalGrid:
         )
         if not fits:
             raise ValueError(f"images must be nested as {n} samples x {k} semantics x {s} steps")
+        if self.names and len(self.names) != k:
+            raise ValueError(f"{k} semantics have {len(self.names)} names")
 
 
 # ----------------------------------------------------------------------------- images
@@ -203,10 +207,11 @@ def _column_headers(grid: TraversalGrid, order: str) -> str:
 
 def _row(grid: TraversalGrid, sample: int, semantic: int, order: str, starts_group: bool) -> str:
     # data-value is what the script sorts by; the text beside it is for people.
-    label, eigenvalue = escape(grid.samples[sample]), f"{grid.eigenvalues[semantic]:.4g}"
+    name = grid.names[semantic] if grid.names else ""
+    eigenvalue = f"eigenvalue {grid.eigenvalues[semantic]:.4g}"
     cells = [
-        _row_header(sample, f"Sample {sample:03d}", label),
-        _row_header(semantic, f"Semantic {semantic:03d}", f"eigenvalue {eigenvalue}"),
+        _row_header(sample, f"Sample {sample:03d}", grid.samples[sample]),
+        _row_header(semantic, f"Semantic {semantic:03d}", *filter(None, [name, eigenvalue])),
     ]
     if order == "semantic_first":
         cells.reverse()
@@ -220,8 +225,9 @@ def _row(grid: TraversalGrid, sample: int, semantic: int, order: str, starts_gro
     return ('<tr class="group">' if starts_group else "<tr>") + "".join(cells) + "</tr>\n"
 
 
-def _row_header(value: int, name: str, note: str) -> str:
-    return f'<th scope="row" data-value="{value}">{name}<small>{note}</small></th>'
+def _row_header(value: int, name: str, *notes: str) -> str:
+    below = "".join(f"<small>{escape(note)}</small>" for note in notes)
+    return f'<th scope="row" data-value="{value}">{name}{below}</th>'
 
 
 _STYLE = """
@@ -255,7 +261,8 @@ tbody th { padding: 4px 12px; background: var(--back); font-weight: 600; white-s
   thead tr > :nth-child(-n+2) { z-index: 2; }
 }
 tr.group:not(:first-child) > * { border-top: 2px solid var(--line); }
-small { display: block; color: var(--soft); font-weight: 400; }
+small { display: block; max-width: 9rem; white-space: normal; color: var(--soft);
+  font-weight: 400; }
 img { display: block; }
 button { width: 100%; padding: 2px 8px; border: 1px solid var(--line); border-radius: 6px;
   background: none; color: inherit; font: inherit; cursor: pointer; white-space: nowrap; }

@@ -72,10 +72,10 @@ def avatars():
     return engine.open_model("avatars")
 
 
-START = Recipe()  # what the page shows at first
+DEFAULT = Recipe()
 
 
-def request_values(recipe: Recipe = START, **changes) -> list:
+def request_values(recipe: Recipe = DEFAULT, **changes) -> list:
     """What the page sends for a recipe of the embedded model: CONTROLS, then the sliders."""
     alphas, kept = app.split_edits(recipe, MAX_SEMANTICS)
     controls = {
@@ -308,7 +308,7 @@ def test_other_layers_bring_their_own_sliders_and_keep_the_edits():
     updates = app.choose(*request_values(recipe, layers="0-1"))
     after, values = app.first_values(updates), shown(updates)
     assert values["shown_layers"] == "0-1" and values["kept"] == "all:2:1.5"
-    assert before["slider 0"]["label"] != after["slider 0"]["label"]
+    assert before["slider 0"] != after["slider 0"] or before["slider 1"] != after["slider 1"]
     # Back again, the kept edit is on its slider.
     values = shown(app.choose(*request_values(shown_layers="0-1", kept="all:2:1.5")))
     assert values["slider 2"] == 1.5 and values["kept"] == ""

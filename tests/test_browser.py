@@ -1,16 +1,20 @@
 """The page in a real browser: desktop 1280 x 800 and phone 360 x 740."""
 
 import time
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from gradio_client import Client
 
+from app import first_look, say_direction
 from sefa.editing import Edit, Recipe
 from tests.pages import decode
+from ui import engine
 
 FRAMES = "#gallery .frames"
+PLAIN = "?v=1"  # opens at Recipe(), whatever the page shows first
 JPEG = 3.0  # mean grey levels between a frame (JPEG) and the endpoint's PNG
 SET = """(slider, value) => {            // as a drag does, but from the page's own script
     const native = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
@@ -187,6 +191,12 @@ def visit(contexts):
 
 
 @pytest.fixture(scope="module")
+def start() -> Recipe:
+    """What the page shows first, by the names and seeds that ship with the model."""
+    return first_look(engine.open_model("avatars"))
+
+
+@pytest.fixture(scope="module")
 def endpoint(server):
     return Client(server.url, verbose=False)
 
@@ -206,9 +216,9 @@ def along(index: int, alpha: float, layers: str = "all") -> Edit:
 # --- the first look -------------------------------------------------------------------------------
 
 
-def test_the_first_gallery_needs_no_request(visit, server):
+def test_the_first_gallery_needs_no_request(visit, server, start):
     visitor = visit(server.url, hold="**/gradio_api/*/join*")
-    assert visitor.query == Recipe().to_query() and len(visitor.sources()) == 4
+    assert visitor.query == start.to_query() and len(visitor.sources()) == 4
     visitor.page.wait_for_function(
         f"() => [...document.querySelectorAll('{FRAMES} img.after')]"
         ".every(image => image.complete && image.naturalWidth > 0)"
@@ -223,7 +233,7 @@ def test_the_first_gallery_needs_no_request(visit, server):
     assert "Running on local URL" in "".join(server.output)
 
 
-def test_on_a_phone(visit, server):
+def test_on_a_phone(visit, server, start):
     visitor = visit(server.url, phone=True).settled()
     assert visitor.overflow() <= 0
     frames = visitor.page.locator(FRAMES).bounding_box()
@@ -239,20 +249,48 @@ def test_on_a_phone(visit, server):
     assert labels and not any(labels)  # what scrolls under the images does not shine through
     alpha = visitor.drag(4, 0.8)
     assert alpha > 0
-    visitor.wait(Recipe(edits=(along(4, alpha),)))
+    edited = replace(start, edits=(along(4, alpha, start.layers),))
+    visitor.wait(edited)
     for view in ("Before / after", "Original", "Edited"):
         visitor.page.get_by_role("button", name=view, exact=True).click()
         assert visitor.overflow() <= 0, view
     visitor.page.locator("#num-samples input[type=range]").evaluate(SET, 16)
-    visitor.wait(Recipe(num_samples=16, edits=(along(4, alpha),)))
+    visitor.wait(replace(edited, num_samples=16))
     assert visitor.overflow() <= 0
+
+
+def test_named_directions_and_curated_seeds(visit, server, start):
+    model = engine.open_model("avatars")
+    labels, directions = engine.labels_of(model), model.loaded.directions(start.layers)
+    index = labels.indices(directions.layers)[0]
+    name = say_direction(model, directions, index)
+    assert labels.text(directions.layers, index) in name and f"{index:03d}" in name
+    for phone in (False, True):
+        visitor = visit(server.url, phone=phone).settled()
+        label = visitor.page.locator(f"#semantic-{index} label")
+        assert " ".join(label.inner_text().split()) == name
+        assert visitor.page.get_by_role("slider", name=name).count() == 1  # as it is read out
+        visitor.set(index, -2.0)  # raw, whichever way the name's arrow points
+        visitor.wait(replace(start, edits=(along(index, -2.0, start.layers),)))
+    visitor.page.click("#reset")
+    visitor.wait(start)
+    last = start
+    for seed in labels.seeds[1:]:
+        last = replace(start, seed=seed)
+        visitor.page.click("#random")
+        visitor.wait(last)
+    visitor.page.click("#random")  # then any
+    visitor.page.wait_for_function(
+        f"q => document.querySelector('{FRAMES}').dataset.query !== q", arg=last.to_query()
+    )
+    assert Recipe.from_query(visitor.query)[0].seed not in labels.seeds
 
 
 # --- editing --------------------------------------------------------------------------------------
 
 
 def test_drag_compare_reset_and_random(visit, server):
-    visitor = visit(server.url).settled()
+    visitor = visit(server.url, PLAIN).settled()
     page, originals = visitor.page, visitor.sources()
     alpha = visitor.drag(0, 0.9)
     assert alpha > 1
@@ -297,7 +335,7 @@ def test_drag_compare_reset_and_random(visit, server):
 
 def test_layers_kept_edits_and_the_link(visit, server, endpoint):
     num_ws = endpoint.predict(api_name="/factorize")["num_ws"]
-    visitor = visit(server.url).settled()
+    visitor = visit(server.url, PLAIN).settled()
     page = visitor.page
     visitor.set(1, 4.0)
     visitor.wait(Recipe(edits=(along(1, 4.0),)))
@@ -309,8 +347,8 @@ def test_layers_kept_edits_and_the_link(visit, server, endpoint):
     page.get_by_text("Coarse 0–1").click()
     visitor.wait(Recipe(layers="0-1", edits=(along(1, 4.0),)))
     assert len(everywhere) == len(labels()) == 5
-    assert not set(everywhere) & set(labels())  # other eigenvalues
-    assert visitor.text("#kept") == "Also applied: 001 of layers all at +4"
+    assert everywhere != labels()  # other eigenvalues, or other names
+    assert visitor.text("#kept").endswith("001 of layers all at +4")
     visitor.set(0, -3.0)
     both = (along(1, 4.0), along(0, -3.0, "0-1"))
     visitor.wait(Recipe(layers="0-1", edits=both))
@@ -394,7 +432,7 @@ def test_a_link_always_shows_a_gallery(visit, server, phone, query, expected, sa
 
 
 def test_the_last_of_fifty_values_is_what_stays(visit, server, endpoint):
-    visitor = visit(server.url).settled()
+    visitor = visit(server.url, PLAIN).settled()
     slider, originals = visitor.slider(0), visitor.pixels()
     for last in (3.0, -4.5, 4.95):
         slider.evaluate(
@@ -416,7 +454,7 @@ def test_the_last_of_fifty_values_is_what_stays(visit, server, endpoint):
 
 
 def test_a_frame_that_comes_late_is_dropped(visit, server):
-    visitor = visit(server.url).settled()
+    visitor = visit(server.url, PLAIN).settled()
     page = visitor.page
     page.evaluate(WATCH)
     visitor.hold("**/gradio_api/run/**")
@@ -434,7 +472,7 @@ def test_a_frame_that_comes_late_is_dropped(visit, server):
 
 
 def test_two_visitors_never_meet(visit, server, endpoint):
-    visitors = [visit(server.url, phone=phone).settled() for phone in (False, True)]
+    visitors = [visit(server.url, PLAIN, phone=phone).settled() for phone in (False, True)]
     seeds, values = (11, 222), ([1.0, -2.0, 4.0], [-1.0, 3.0, -5.0])
     for visitor, seed in zip(visitors, seeds, strict=True):
         visitor.page.fill("#seed input", str(seed))
@@ -489,10 +527,9 @@ def test_the_class_picker(visit, owned, phone):
 
 def test_the_owners_models(visit, owned):
     server, _ = owned
-    visitor = visit(server.url)
+    assert "SEFA_MODELS: 'nonsense' is left out" in visit(server.url).text("#notice")
+    visitor = visit(server.url, PLAIN).settled()
     page = visitor.page
-    assert "SEFA_MODELS: 'nonsense' is left out" in visitor.text("#notice")
-    visitor.settled()
 
     def choose(name: str) -> None:
         page.click("#model input")

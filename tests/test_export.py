@@ -107,6 +107,15 @@ def test_the_heading_says_how_the_page_came_to_be(grid):
     assert page.texts["code"] == ["python -m sefa avatars -L 0-1"]
 
 
+def test_names_stand_under_the_numbers(grid):
+    page = Page(visualisation_page(replace(grid, names=["Smile →", "", HOSTILE]), "sample_first"))
+    notes = ["seed 0", "Smile →", "eigenvalue 10", "seed 0", "eigenvalue 5"]
+    assert page.texts["small"][:7] == [*notes, "seed 0", HOSTILE]
+    assert page.pairs == Page(visualisation_page(grid, "sample_first")).pairs
+    with pytest.raises(ValueError, match="3 semantics have 1 names"):
+        replace(grid, names=["Smile →"])
+
+
 def test_the_page_is_valid_where_readers_and_phones_look(grid):
     page = Page(visualisation_page(grid, "sample_first"))  # the parser checks the nesting
     assert page.text.startswith("<!DOCTYPE html>\n")

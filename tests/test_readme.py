@@ -1,5 +1,6 @@
 """The README is true: its pins agree, its commands and options exist, its examples run."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ import yaml
 import checkpoints
 from sefa import convert
 from sefa.__main__ import option_parser
+from sefa.labels import parse_labels
 from tests.helpers import tiny_stylegan2
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +72,12 @@ def test_the_command_line_example_is_valid():
     assert options.model in checkpoints.CATALOGUE
     named = set(re.findall(r"`(--[a-z_]+)", BODY))
     assert named <= set(option_parser().format_help().replace(",", " ").split())
+
+
+def test_the_example_of_names_is_valid():
+    (example,) = blocks("json")
+    labels = parse_labels(example.encode(), json.loads(example)["weights"], num_ws=6, w_dim=4)
+    assert labels.text([0, 1], 3) == "Smile →" and '"Smile → · 003" is direction 3' in BODY
 
 
 def test_the_variable_example_is_valid():

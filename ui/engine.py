@@ -22,6 +22,7 @@ import checkpoints
 from sefa.editing import Recipe
 from sefa.export import encode_images
 from sefa.factorization import Directions
+from sefa.labels import Labels
 from sefa.rendering import LoadedModel, ModelCache, default_device, render
 
 EMBEDDED = "avatars"
@@ -78,6 +79,13 @@ def find_directions(model: OpenModel, layers: str) -> tuple[Directions, float]:
     start = time.perf_counter()
     directions = model.loaded.directions(layers)
     return directions, time.perf_counter() - start
+
+
+@functools.lru_cache(maxsize=64)
+def labels_of(model: OpenModel) -> Labels:
+    """The names of its directions and its curated seeds, read once; most models have none."""
+    entry = checkpoints.resolve_name(model.name)
+    return checkpoints.load_labels(entry, model.path, model.loaded.generator)
 
 
 def synthesize(path: str, w: np.ndarray, conditions: Mapping[str, Any]) -> np.ndarray:

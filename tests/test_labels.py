@@ -1,0 +1,245 @@
+"""Names of directions and curated seeds: what the file may say, and where it is shown."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import app
+import checkpoints
+from sefa import parse_layers
+from sefa.__main__ import main
+from sefa.editing import MAX_SAMPLES, MAX_SEED, Recipe
+from sefa.errors import UserError
+from sefa.labels import MAX_BYTES, MAX_NAME, MAX_SEEDS, Labels, parse_labels
+from tests.helpers import is_one_sentence
+from tests.pages import Page
+from ui import engine
+
+WEIGHTS = "0123456789abcdef" * 4
+NUM_WS, W_DIM = 10, 12
+LABEL = {"layers": "0-1,4", "index": 3, "sign": 1, "name": "Smile"}
+
+
+def a_file(**changes) -> dict:
+    file = {"version": 1, "weights": WEIGHTS, "labels": [LABEL], "seeds": [44, 7]}
+    return file | changes
+
+
+def parse(file) -> Labels:
+    content = file if isinstance(file, bytes) else json.dumps(file).encode()
+    return parse_labels(content, WEIGHTS, NUM_WS, W_DIM)
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", ["0-1,4", "4,0,1", " 0-1, 4-4 ", "1,0,4,4"])
+def test_a_name_is_found_by_the_layers_however_they_are_written(layers):
+    labels = parse(a_file(labels=[LABEL | {"layers": layers}]))
+    assert labels.text(parse_layers("0-1,4", NUM_WS), 3) == "Smile →"
+    assert labels.text([0, 1, 4], 2) == labels.text([0, 1], 3) == ""
+    assert labels.indices([0, 1, 4]) == [3] and labels.indices([0, 1]) == []
+    assert labels.seeds == (44, 7)
+
+
+def test_all_layers_and_their_range_are_the_same():
+    for written, asked in (("all", "0-9"), ("0-9", "all")):
+        labels = parse(a_file(labels=[LABEL | {"layers": written}]))
+        assert labels.text(parse_layers(asked, NUM_WS), 3) == "Smile →"
+
+
+def test_the_arrow_points_to_the_side_the_name_grows_to():
+    labels = parse(a_file(labels=[LABEL | {"sign": -1}]))
+    assert labels.text([0, 1, 4], 3) == "← Smile"
+
+
+def test_no_labels_name_nothing():
+    assert Labels().text([0], 0) == "" and Labels().indices([0]) == [] and Labels().seeds == ()
+    assert parse(a_file(labels=[], seeds=[])) == Labels()
+
+
+def test_what_is_as_large_as_may_be_is_read():
+    label = LABEL | {"name": "É" + "x" * (MAX_NAME - 1), "index": W_DIM - 1}
+    seeds = [MAX_SEED - MAX_SAMPLES + 1] * MAX_SEEDS
+    assert parse(a_file(labels=[label], seeds=seeds)).indices([0, 1, 4]) == [W_DIM - 1]
+
+
+BROKEN = [
+    b"",
+    b"{",
+    b"\xff\xfe",
+    b"[" * MAX_BYTES,
+    b"9" * 5000,
+    [],
+    7,
+    {},
+    a_file(version=2),
+    a_file(version=True),
+    a_file(more=1),
+    a_file(weights="0" * 64),
+    a_file(weights=None),
+    a_file(labels={}),
+    a_file(labels=[7]),
+    a_file(labels=[{}]),
+    a_file(labels=[LABEL | {"ends": []}]),
+    a_file(labels=[LABEL, LABEL | {"layers": "0,1,4", "name": "Frown"}]),
+    a_file(seeds=None),
+    a_file(seeds=[1] * (MAX_SEEDS + 1)),
+    *(a_file(seeds=[seed]) for seed in (-1, 2**32, 1.0, "1", True, None, MAX_SEED)),
+    *(a_file(labels=[LABEL | {"layers": v}]) for v in ("10", "", "2-", [0, 1], None, "1-0")),
+    *(a_file(labels=[LABEL | {"index": v}]) for v in (W_DIM, -1, 1.0, "1", True, None)),
+    *(a_file(labels=[LABEL | {"sign": v}]) for v in (0, 2, -1.0, "1", True, None)),
+    *(
+        a_file(labels=[LABEL | {"name": name}])
+        for name in (
+            "",
+            " ",
+            " x",
+            "x\n",
+            "<b>",
+            "*x*",
+            "a_b",
+            "a[b]",
+            "x" * (MAX_NAME + 1),
+            None,
+            7,
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("file", BROKEN, ids=lambda file: str(file)[:60])
+def test_anything_else_is_refused_in_one_sentence(file):
+    with pytest.raises(UserError) as raised:
+        parse(file)
+    assert is_one_sentence(str(raised.value)), raised.value
+
+
+# --- the file that ships --------------------------------------------------------------------------
+
+
+def test_the_labels_that_ship_are_those_of_the_weights_that_ship(caplog):
+    """After training: look at the directions again, then write the file's new SHA-256 into it."""
+    generator = checkpoints.load("avatars")
+    path = checkpoints.fetch("avatars").path
+    labels = checkpoints.load_labels("avatars", path, generator)
+    assert not caplog.messages
+    assert labels.names and labels.seeds
+    # The page offers the layers that they are in, without typing.
+    offered = [value for _, value in app.layer_choices(generator.num_ws) if value != app.CUSTOM]
+    offered = {tuple(parse_layers(text, generator.num_ws)) for text in offered}
+    assert {layers for layers, _ in labels.names} <= offered
+
+
+# --- where it is shown ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ship(tmp_path, monkeypatch):
+    """ship(file): the embedded model with these labels, None for a missing file."""
+
+    def ship(file) -> engine.OpenModel:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
+        if file is not None:
+            path.write_bytes(file if isinstance(file, bytes) else json.dumps(file).encode())
+        entry = replace(checkpoints.CATALOGUE["avatars"], labels=str(path))
+        monkeypatch.setitem(checkpoints.CATALOGUE, "avatars", entry)
+        engine.labels_of.cache_clear()
+        return engine.open_model("avatars")
+
+    yield ship
+    engine.labels_of.cache_clear()
+
+
+def shipped(**changes) -> dict:
+    """A file for the shipped weights: four names in two groups."""
+    _, last = app.layer_choices(checkpoints.load("avatars").num_ws)[1]
+    names = [("all", 0, 1, "Smile"), (last, 2, 1, "Hat"), (last, 7, -1, "Longer hair")]
+    labels = [dict(zip(("layers", "index", "sign", "name"), label, strict=True)) for label in names]
+    weights = checkpoints._sha256(checkpoints.fetch("avatars").path)
+    return a_file(weights=weights, labels=labels) | changes
+
+
+def slider_labels(model, recipe: Recipe) -> list[str]:
+    arguments = app.first_values(app.lay_out(model, recipe, []))
+    return [arguments[f"slider {i}"]["label"] for i in range(recipe.num_semantics)]
+
+
+def test_the_page_shows_names_and_numbers(ship):
+    model = ship(shipped())
+    labels = slider_labels(model, Recipe(layers="0-1", num_semantics=8))
+    assert labels[2] == "Hat → · 002" and labels[7] == "← Longer hair · 007"
+    assert labels[3].startswith("Semantic 003 · eigenvalue ")
+    for layers in ("all", f"0-{model.loaded.generator.num_ws - 1}"):
+        first, second = slider_labels(model, Recipe(layers=layers, num_semantics=2))
+        assert first == "Smile → · 000" and second.startswith("Semantic 001 · eigenvalue ")
+
+
+def test_names_change_nothing_that_is_stored(ship):
+    query = {"v": "1", "layers": "0-1", "k": "3", "edits": "all:0:2~all:1:1~0-1:2:-3"}
+    recipe, _ = Recipe.from_query(query)
+    with_names = app.first_values(app.lay_out(ship(shipped()), recipe, []))
+    without = app.first_values(app.lay_out(ship(None), recipe, []))
+    said = with_names["kept_text"]["value"]
+    assert said == "Also applied: Smile → · 000 of layers all at +2; 001 of layers all at +1"
+    assert without["kept_text"]["value"] == said.replace("Smile → · ", "")
+    for name in (*app.CONTROLS, *(f"slider {i}" for i in range(3))):
+        assert with_names[name]["value"] == without[name]["value"]
+
+
+def test_the_first_look_has_the_names_and_a_curated_seed(ship):
+    model = ship(shipped())
+    start = app.first_look(model)
+    assert (start.seed, start.layers, start.num_semantics) == (44, "0-1", 8)
+    assert "[44, 7]" in app.next_seed(model)
+    many = [LABEL | {"layers": "all", "index": i} for i in (3, 50)]
+    assert app.first_look(ship(shipped(labels=many))).num_semantics == app.MAX_FIRST_SLIDERS
+
+
+STALE = "is left out: it is for other weights than these."
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        (None, "No such file"),
+        (b"{", "is left out: it is not JSON."),
+        ({"weights": WEIGHTS}, STALE),
+        # Whatever else is in it: a model of another size has other layers.
+        ({"weights": WEIGHTS, "labels": [LABEL | {"layers": "99"}]}, STALE),
+        ({"labels": [LABEL | {"layers": "99"}]}, "no layer 99"),
+        (b" " * MAX_BYTES + b"{}", "is left out: it is not JSON."),
+    ],
+    ids=["missing", "broken", "stale", "stale and small", "too small", "too long"],
+)
+def test_without_usable_labels_the_page_goes_on_with_numbers(ship, caplog, file, says):
+    model = ship(shipped(**file) if isinstance(file, dict) else file)
+    assert app.first_look(model) == Recipe()
+    assert all(label.startswith("Semantic ") for label in slider_labels(model, Recipe()))
+    page = app.build_page()
+    (slider,) = [block for block in page.blocks.values() if block.elem_id == "semantic-0"]
+    assert slider.label.startswith("Semantic 000 · ")
+    (message,) = caplog.messages
+    assert says in message and is_one_sentence(message)
+
+
+def test_weights_are_only_hashed_where_there_are_labels(monkeypatch):
+    monkeypatch.setattr(checkpoints, "_sha256", pytest.fail)
+    monkeypatch.setattr("builtins.open", pytest.fail)
+    model = checkpoints.CATALOGUE["stylegan_car512"]
+    assert checkpoints.load_labels(model, "nowhere", None) == Labels()
+
+
+def test_the_command_lines_pages_show_names_beside_numbers(ship, tmp_path, capsys):
+    ship(shipped())
+    options = ["-L", "1,0", "-N", "1", "-K", "8", "--step", "1", "--viz_size", "8"]
+    assert main(["avatars", *options, "--save_dir", str(tmp_path / "pages")]) == 0
+    for path in (tmp_path / "pages").iterdir():
+        page = Page(path.read_text(encoding="utf-8"))
+        assert page.pairs == [(0, k) for k in range(8)]
+        notes = page.texts["small"]
+        assert notes.count("Hat →") == notes.count("← Longer hair") == 1
+        assert notes[notes.index("Hat →") + 1].startswith("eigenvalue ")
+        assert sum(note.startswith("eigenvalue ") for note in notes) == 8
+    assert not capsys.readouterr().err
