@@ -12,7 +12,7 @@ PAIRED = 2048  # images whose pairwise distances are taken
 ALIKE = 0.001  # share of the rendered pairs that counts as nearly alike
 
 
-def wasserstein(generated, rendered, second, progress=lambda resolution: None):
+def wasserstein(generated, rendered, second, progress=lambda: None):
     """Sliced Wasserstein distances to `rendered`: the generated set's, and as the floor that of a
     second rendered set; the worst level's ratio counts.
     """

@@ -95,17 +95,17 @@ def sliced_distances(reference, others, seed=0):
     return [total / DIRECTIONS for total in sums]
 
 
-def swd(reference, others, progress=lambda resolution: None):
+def swd(reference, others, progress=lambda: None):
     """Distances times 1000 of sets of images to a reference set, each uint8 [N, 3, r, r].
 
     r is a power of two, at least 16; all sets are of one size. Returns for each other set a list
     over the levels, finest first. Every set's patches are drawn at random places of its own. Takes
-    about 4 GB for three sets of 8,192 images. `progress(resolution)` is called after each level.
+    about 4 GB for three sets of 8,192 images. `progress()` is called after each level.
     """
     rows = []
-    for k, resolution in enumerate(levels(reference.shape[-1])):
+    for k in range(len(levels(reference.shape[-1]))):
         patches = [descriptors(s, k, seed) for seed, s in enumerate([reference, *others])]
         distances = sliced_distances(patches[0], patches[1:], seed=k)
         rows.append([d * 1000 for d in distances])
-        progress(resolution)
+        progress()
     return [list(column) for column in zip(*rows)]

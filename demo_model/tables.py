@@ -128,7 +128,7 @@ def last_line(report):
     methods = report["comparison"]["all"]
     share = {name: f"{facts['top_factor_share']:.3f}" for name, facts in methods.items()}
     return (
-        f"swd_ratio={report['swd']['worst_ratio']:.2f} top_factor_share_sefa={share['sefa']} "
+        f"swd_ratio={report['wasserstein']['worst_ratio']:.2f} top_factor_share_sefa={share['sefa']} "
         f"pca={share['pca']} random={share['random']} "
         f"factors_reached={methods['sefa']['factors_reached']}"
     )
