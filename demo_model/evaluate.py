@@ -62,9 +62,9 @@ def run(options):
     if options.images < 2 or options.samples < 4:
         raise UserError("An evaluation needs at least 2 images and 4 samples.")
     generator = load(options.weights)
-    make_folder(options.state)
-    if options.json:
-        check_folder(options.json.parent)
+    for folder in (options.state, *([options.json.parent] if options.json else [])):
+        check_folder(folder)
+        make_folder(folder)
     judge = regressor.load_or_train(options.state, generator.resolution, generator.device)
     rescoring = Rescoring(generator, judge, options.samples)
     if options.search:

@@ -29,7 +29,7 @@ MATCHED_ON = 32  # samples on which the image change is matched
 # A direction that a person could name: its factor changes so many times as much as any other, and
 # so many standard deviations a unit.
 LEAD, LEAST = 2.0, 0.1
-FIRST_LOOK, KEPT = 64, 3  # samples of the search's first look; candidates kept of each factor
+FIRST_LOOK, KEPT = 32, 3  # samples of the search's first look; candidates kept of each factor
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Rescoring:
 
         groups = contiguous_groups(self.generator.num_ws)
         places = [(group, index) for group in groups for index in range(COMPARED)]
-        near = leading(self.rows(places, "searching", FIRST_LOOK), slack=0.9)
+        near = leading(self.rows(places, "searching", FIRST_LOOK), slack=0.8)
         each = [list(rows)[:KEPT] for _, rows in groupby(near, key=lambda r: r["factor"])]
         best = [(row["layers"], row["index"]) for rows in each for row in rows]
         return leading(self.rows(best, "confirming"))

@@ -403,6 +403,13 @@ def test_pictures_are_drawn_of_what_has_a_name(tiny, quick, monkeypatch, tmp_pat
     assert heat.width > len(FACTORS) * pictures.CELL_WIDTH
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tiny, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for options in (("--state", tmp_path / "file"), ("--json", tmp_path / "file" / "a.json")):
+        assert evaluated("--weights", tiny[0], "--state", tmp_path, *options) == 2
+        assert "file is not a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
