@@ -59,8 +59,8 @@ def parser():
 
 
 def run(options):
-    if options.images < 2 or options.samples < 4:
-        raise UserError("An evaluation needs at least 2 images and 4 samples.")
+    if options.images < 2 or options.samples < 16:
+        raise UserError("An evaluation needs at least 2 images and 16 samples.")
     generator = load(options.weights)
     for folder in (options.state, *([options.json.parent] if options.json else [])):
         check_folder(folder)

@@ -163,7 +163,7 @@ def augment(x, random):
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
     x = torch.lerp(x, blurred, uniform(-0.3, 0.7))  # negative: sharpened
     x = x * uniform(0.95, 1.05) + uniform(-0.04, 0.04)
-    return x + torch.randn(x.shape, generator=random).to(x) * uniform(0, 0.06)
+    return x + torch.randn(x.shape, generator=random).to(x) * uniform(0, 0.04)
 
 
 def train(size, device="cpu", settings=Settings()):

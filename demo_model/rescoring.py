@@ -24,7 +24,7 @@ LAYER_GROUPS = ((0, 1), (2, 5), (6, None))  # those of the app: coarse, middle, 
 TOP = 5  # directions of each layer group in the matrix
 COMPARED = 10  # directions of each method in the comparison
 MAPPED = [range(start, start + 2000) for start in range(0, 20_000, 2000)]  # seeds for PCA
-MATCHED_ON = 32  # samples on which the image change is matched
+MATCHED_ON = 24  # samples on which the image change is matched
 
 # A direction that a person could name: its factor changes so many times as much as any other, and
 # so many standard deviations a unit.
@@ -106,7 +106,7 @@ def image_change(generate, w, vector, layers, alpha):
     return image_distance(plus, minus)
 
 
-def matching_alpha(amount, target, start=1.0, largest=100.0, tolerance=0.01, tries=8):
+def matching_alpha(amount, target, start=1.0, largest=100.0, tolerance=0.02, tries=8):
     """The alpha at which the rising function `amount(alpha)` is `target`.
 
     Secant steps between logarithms, where the function is nearly a line. Stays below `largest`: a
@@ -238,11 +238,11 @@ class Rescoring:
     def compare(self, group):
         """The methods' directions in one layer group, at equal image change: method -> facts.
 
-        All are scaled to the mean image change of SeFa's at +-1 unit. A single group takes a
-        quarter of the samples that "all" takes.
+        All are scaled to the mean image change of SeFa's at +-1 unit. A single group takes an
+        eighth of the samples that "all" takes.
         """
         layers = sefa.parse_layers(group, self.generator.num_ws)
-        few, samples = self.w[:MATCHED_ON], len(self.w) // (1 if group == "all" else 4)
+        few, samples = self.w[:MATCHED_ON], len(self.w) // (1 if group == "all" else 8)
 
         def amount(vector):  # -> function of alpha
             return lambda alpha: image_change(self.generate, few, vector, layers, alpha)

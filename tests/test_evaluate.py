@@ -247,7 +247,7 @@ def test_random_directions_are_orthonormal_and_always_the_same():
 @pytest.mark.parametrize("amount", [lambda a: 0.2 * a, lambda a: a**0.6, lambda a: 1 - 0.5**a])
 def test_alpha_is_found_where_the_change_is_the_target(amount):
     alpha = rescoring.matching_alpha(amount, 0.7)
-    assert amount(alpha) == pytest.approx(0.7, rel=0.01)
+    assert amount(alpha) == pytest.approx(0.7, rel=0.02)
 
 
 def test_a_direction_that_does_nothing_gets_the_largest_alpha():
@@ -308,7 +308,7 @@ def test_the_search_keeps_what_leads_by_two_and_tells_the_sign(tiny):
 
 
 def test_matched_directions_change_the_images_equally(tiny, judge, quick):
-    analysis = rescoring.Rescoring(tiny[1], judge, 8)
+    analysis = rescoring.Rescoring(tiny[1], judge, 16)
     facts = analysis.compare("0-1")
     assert list(facts) == ["sefa", "pca", "random"]
     for method, vectors in analysis.methods.items():
@@ -316,7 +316,7 @@ def test_matched_directions_change_the_images_equally(tiny, judge, quick):
             reached = rescoring.image_change(
                 analysis.generate, analysis.w[:4], vector, [0, 1], alpha
             )
-            assert reached == pytest.approx(facts[method]["image_change"], rel=0.02)
+            assert reached == pytest.approx(facts[method]["image_change"], rel=0.03)
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def evaluated(*arguments):
 
 def test_the_evaluation_prints_its_tables_and_ends_with_the_line(tiny, quick, tmp_path, capsys):
     file = tmp_path / "numbers.json"
-    options = ("--images", 24, "--samples", 8, "--state", tmp_path / "s", "--json", file)
+    options = ("--images", 24, "--samples", 16, "--state", tmp_path / "s", "--json", file)
     assert evaluated("--weights", tiny[0], *options) == 0
     text = capsys.readouterr().out
     for heading in ("Sliced Wasserstein", "Diversity", "Shares of", "Re-scoring", "Ten directions"):
@@ -394,7 +394,7 @@ def test_pictures_are_drawn_of_what_has_a_name(tiny, quick, monkeypatch, tmp_pat
     labels = {"version": 1, "weights": digest, "labels": [label], "seeds": [3]}
     monkeypatch.setattr(evaluate, "FOLDER", tmp_path)
     monkeypatch.setattr(evaluate, "LABELS", tmp_path / "labels.json")
-    options = ("--weights", tiny[0], "--pictures", "--samples", 4, "--state", tmp_path)
+    options = ("--weights", tiny[0], "--pictures", "--samples", 16, "--state", tmp_path)
     assert evaluated(*options) == 2  # without the file: one sentence
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     assert evaluated(*options) == 0
