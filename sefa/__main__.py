@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 import checkpoints
 from sefa import Directions, Generator, edit, factorize, format_layers, load_generator
-from sefa.commands import OneLineParser, exit_code
+from sefa.commands import OneLineParser, check_folder, exit_code, make_folder
 from sefa.editing import MAX_SEED
 from sefa.errors import UserError
 from sefa.export import (
@@ -616,24 +616,6 @@ def layers_text(asked: str, directions: Directions) -> str:
     """ "all" where that was asked for, else the shortest text for the layers: "0-1,4"."""
     everything = asked.strip().lower() == "all"
     return "all" if everything else format_layers(directions.layers)
-
-
-def check_folder(folder: str) -> None:
-    """Refuses a folder that could not be made or written, before any work; makes nothing."""
-    nearest = os.path.abspath(folder)
-    while not os.path.lexists(nearest):
-        nearest = os.path.dirname(nearest)
-    if not os.path.isdir(nearest):
-        raise UserError(f"Cannot write to {folder}: {nearest} is not a folder.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"Cannot write to {folder}: no permission to write in {nearest}.")
-
-
-def make_folder(folder: str) -> None:
-    try:
-        os.makedirs(folder or ".", exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"Cannot make the folder {folder}: {error}.") from None
 
 
 def write_grid(grid: TraversalGrid, folder: str, prefix: str) -> list[Path]:

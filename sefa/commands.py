@@ -1,4 +1,4 @@
-"""What the command lines share: one-line errors and exit codes."""
+"""What the command lines share: one-line errors, exit codes, folders to write to."""
 
 from __future__ import annotations
 
@@ -35,3 +35,21 @@ def exit_code(run: Callable[[], None]) -> int:
     except SystemExit as finished:  # --help
         return finished.code or 0
     return 0
+
+
+def check_folder(folder: str) -> None:
+    """Refuses a folder that could not be made or written, before any work; makes nothing."""
+    nearest = os.path.abspath(folder)
+    while not os.path.lexists(nearest):
+        nearest = os.path.dirname(nearest)
+    if not os.path.isdir(nearest):
+        raise UserError(f"Cannot write to {folder}: {nearest} is not a folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"Cannot write to {folder}: no permission to write in {nearest}.")
+
+
+def make_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder or ".", exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot make the folder {folder}: {error}.") from None
