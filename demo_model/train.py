@@ -54,6 +54,7 @@ class Config:
     lr: float = 0.0025
     lr_decay: float = 0.2  # share of the images, the last ones, over which lr falls to zero
     r1_gamma: dict = field(default_factory=lambda: {16: 1.0, 32: 0.8, 64: 0.5})
+    noise: float = 0.1  # on all that the discriminator sees; in [-1, 1], falls with lr
     r1_interval: int = 16  # discriminator steps between two R1 penalties
     mixing: float = 0.5  # share of images made from two codes
     ema_images: int = 10_000  # half-life of the moving average of the generator
@@ -202,6 +203,14 @@ class Training:
         ws = torch.where(first.to(self.device)[:, :, None], w[0][:, None], w[1][:, None])
         return self.g.synthesize(ws[self.part])
 
+    def _veil(self, images):
+        """Add noise, so that the discriminator is not content with telling edges of drawings from
+        those of networks, which it can before there are two eyes (Sønderby et al., 2017, section 3).
+        """
+        size = (self.batch, *images.shape[1:])
+        noise = torch.randn(size, generator=self.random)[self.part].to(self.device)
+        return images + noise * (self.config.noise * self.config.lr_at(self.seen) / self.config.lr)
+
     def step(self, pool):
         """One update of both networks. pool: uint8 [M, 3, R, R]. Returns a dict of numbers.
 
@@ -211,8 +220,8 @@ class Training:
         self._fade()
         self._set_lr()
         choice = torch.randint(len(pool), [self.batch], generator=self.random)[self.part]
-        real = to_float(pool[choice].to(self.device), self.resolution)
-        fake = self.fakes()
+        real = self._veil(to_float(pool[choice].to(self.device), self.resolution))
+        fake = self._veil(self.fakes())
 
         real_logits, fake_logits = self.d(torch.cat([real, fake.detach()])).chunk(2)
         loss = loss_d = d_loss(real_logits, fake_logits)
@@ -406,11 +415,10 @@ def publish(run, path):
 
 
 def illustrate(ema, directory):
-    """The model card's pictures: 48 samples, not chosen, and 48 training images to compare with."""
-    image_grid(samples(ema, 48), 12, directory / "samples.png")
-    image_grid(
-        render(sample_factors(48, torch.Generator().manual_seed(1))), 12, directory / "renderer.png"
-    )
+    """The model card's pictures: 64 samples, not chosen, and 24 training images twice as large."""
+    image_grid(samples(ema, 64), 16, directory / "samples.png")
+    training = render(sample_factors(24, torch.Generator().manual_seed(1)), 128)
+    image_grid(training, 8, directory / "renderer.png")
 
 
 def train(run, pool, directory, weights, save_every=300, grid_every=120, leader=True):
