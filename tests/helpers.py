@@ -18,6 +18,11 @@ from sefa.formats.checkpoint import Checkpoint, Found
 from sefa.generators.generator import Generator, Weights
 
 
+def seeded(seed):
+    """A random generator of its own."""
+    return torch.Generator().manual_seed(seed)
+
+
 def tiny_state_dict(
     resolution: int = 16,
     seed: int = 0,

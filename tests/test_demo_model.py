@@ -17,20 +17,7 @@ import sefa
 from demo_model import train
 from demo_model.networks import Discriminator, FineBlock, Generator, smooth, upsample2
 from demo_model.renderer import FACTORS
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """So small tensors gain nothing from threads, and lose much when the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
+from tests.helpers import seeded
 
 # --- networks and losses --------------------------------------------------------------------------
 

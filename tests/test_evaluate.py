@@ -15,13 +15,9 @@ import sefa
 from demo_model import evaluate, images, pictures, quality, regressor, rescoring, tables
 from demo_model.regressor import Scale
 from demo_model.renderer import FACTORS, Factor
+from tests.helpers import seeded
 
 from .helpers import is_one_sentence, tiny_stylegan2
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
 
 # --- scores ---------------------------------------------------------------------------------------
 

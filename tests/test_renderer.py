@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from demo_model.renderer import FACTORS, factor_table, render, sample_factors
+from tests.helpers import seeded
 
 KINDS = {
     "scalar": {"yaw", "pitch", "roll", "smile", "mouth_open", "eye_size", "brow_height"}
@@ -19,19 +20,6 @@ COLORS = {
     "background": (0.7, 0.8, 0.9),
     "shirt_color": (0.3, 0.6, 0.4),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """So small tensors gain nothing from threads, and lose much when the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def plain(**changes):

@@ -6,10 +6,7 @@ import pytest
 import torch
 
 from demo_model import swd
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
+from tests.helpers import seeded
 
 
 def noise(n, resolution, seed):
