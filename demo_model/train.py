@@ -37,7 +37,7 @@ class Config:
     """All that decides the result. Images are counted as reals shown to the discriminator."""
 
     images: int = 600_000  # length of the training
-    grow_at: tuple = (60_000, 120_000)  # images after which the resolution doubles
+    grow_at: tuple = (60_000, 100_000)  # images after which the resolution doubles
     fade: int = 4_000  # images over which the discriminator's new block fades in
     start_resolution: int = 16
     resolution: int = 64
@@ -54,7 +54,8 @@ class Config:
     lr: float = 0.0025
     lr_decay: float = 0.2  # share of the images, the last ones, over which lr falls to zero
     r1_gamma: dict = field(default_factory=lambda: {16: 1.0, 32: 0.8, 64: 0.5})
-    noise: float = 0.1  # on all that the discriminator sees; in [-1, 1], falls with lr
+    noise: float = 0.1  # deviation of the noise on all that the discriminator sees, at first
+    noise_images: int = 300_000  # images over which it falls to zero
     r1_interval: int = 16  # discriminator steps between two R1 penalties
     mixing: float = 0.5  # share of images made from two codes
     ema_images: int = 10_000  # half-life of the moving average of the generator
@@ -70,6 +71,10 @@ class Config:
         """Learning rate after so many images: constant, then falling to zero along a line."""
         left = (self.images - images) / max(1, self.lr_decay * self.images)
         return self.lr * min(1.0, max(0.0, left))
+
+    def noise_at(self, images):
+        """Deviation of the noise after so many images, where images are in [-1, 1]."""
+        return self.noise * max(0.0, 1 - images / self.noise_images)
 
 
 # --- losses: tensors in, tensors out --------------------------------------------------------------
@@ -190,6 +195,14 @@ class Training:
         self.g_opt.param_groups[0]["lr"] = lr
         self.d_opt.param_groups[0]["lr"] = lr * self.lazy
 
+    def _veil(self, images):
+        """Add noise, so that the discriminator is not content with telling edges of drawings from
+        those of networks, which it can before there are two eyes (Sønderby et al., 2017, section 3).
+        """
+        size = (self.batch, *images.shape[1:])
+        noise = torch.randn(size, generator=self.random)[self.part].to(self.device)
+        return images + noise * self.config.noise_at(self.seen)
+
     def fakes(self):
         """This worker's part of a batch; some images from two codes that swap at a random index."""
         n = self.batch
@@ -202,14 +215,6 @@ class Training:
         first = torch.arange(self.g.num_ws) < crossover[:, None]  # [N, L]
         ws = torch.where(first.to(self.device)[:, :, None], w[0][:, None], w[1][:, None])
         return self.g.synthesize(ws[self.part])
-
-    def _veil(self, images):
-        """Add noise, so that the discriminator is not content with telling edges of drawings from
-        those of networks, which it can before there are two eyes (Sønderby et al., 2017, section 3).
-        """
-        size = (self.batch, *images.shape[1:])
-        noise = torch.randn(size, generator=self.random)[self.part].to(self.device)
-        return images + noise * (self.config.noise * self.config.lr_at(self.seen) / self.config.lr)
 
     def step(self, pool):
         """One update of both networks. pool: uint8 [M, 3, R, R]. Returns a dict of numbers.

@@ -155,6 +155,16 @@ def test_the_learning_rate_is_constant_then_falls_to_zero():
     assert rates == pytest.approx([0.1, 0.1, 0.08, 0, 0])
 
 
+def test_noise_veils_what_the_discriminator_sees_and_lifts(pool):
+    run = train.Training(dataclasses.replace(TINY, noise=0.1, noise_images=16))
+    gray = torch.zeros(8, 3, 64, 64)
+    deviations = []
+    for _ in range(3):
+        deviations.append(run._veil(gray).std().item())
+        steps(run, pool, 1)
+    assert deviations == pytest.approx([0.1, 0.05, 0], rel=0.02)
+
+
 def test_growing_keeps_the_images_and_the_logits(pool):
     run = train.Training(TINY)
     steps(run, pool, 3)
