@@ -343,12 +343,16 @@ def export(ema, path, training=None):
 
 
 def image_grid(images, columns, path, scale=1):
-    """Float [N, 3, r, r], N a multiple of `columns` -> one PNG, pixels enlarged `scale` times."""
+    """Float [N, 3, r, r], N a multiple of `columns` -> one picture, pixels enlarged `scale` times.
+
+    Its format is that of the path's ending: .png, or .webp, which is lossy and small.
+    """
     n, _, r, _ = images.shape
     grid = to_uint8(images).cpu().reshape(n // columns, columns, 3, r, r)
     grid = grid.permute(0, 3, 1, 4, 2).reshape(n // columns * r, columns * r, 3).numpy()
     picture = Image.fromarray(grid.repeat(scale, 0).repeat(scale, 1))
-    write_atomically(path, lambda p: picture.save(p, "PNG", optimize=True))
+    kind = Path(path).suffix[1:].upper()
+    write_atomically(path, lambda p: picture.save(p, kind, quality=92))
 
 
 def loss_curve(directory):
@@ -421,9 +425,9 @@ def publish(run, path):
 
 def illustrate(ema, directory):
     """The model card's pictures: 64 samples, not chosen, and 24 training images twice as large."""
-    image_grid(samples(ema, 64), 16, directory / "samples.png")
+    image_grid(samples(ema, 64), 16, directory / "samples.webp")
     training = render(sample_factors(24, torch.Generator().manual_seed(1)), 128)
-    image_grid(training, 8, directory / "renderer.png")
+    image_grid(training, 8, directory / "renderer.webp")
 
 
 def train(run, pool, directory, weights, save_every=300, grid_every=120, leader=True):
