@@ -14,6 +14,7 @@ NEGATIVE, ZERO, POSITIVE = (38, 92, 170), (247, 247, 247), (196, 78, 32)
 SCALE = 2  # pixels for each unit of length below: crisp on fine screens
 MARGIN, GAP = 12, 8
 CELL_WIDTH, CELL_HEIGHT = 36, 22
+FULL = 0.5  # change that has the full colour
 SHOWN = 0.05  # smaller changes are left to their colour
 
 
@@ -43,7 +44,7 @@ def diverging(value):
 
 
 def heat_map(changes, directions, factors):
-    """Changes [K, factors] in standard deviations -> a picture, full colour at 1 and beyond.
+    """Changes [K, factors] in standard deviations -> a picture, full colour at FULL and beyond.
 
     directions: K pairs (layers, index), those of a group next to each other; factors: names.
     """
@@ -70,9 +71,9 @@ def heat_map(changes, directions, factors):
         for column, value in enumerate(row):
             x = left + column * CELL_WIDTH
             corners = (x, y, x + CELL_WIDTH - 1, y + CELL_HEIGHT - 1)
-            draw.rectangle([c * SCALE for c in corners], fill=diverging(value))
+            draw.rectangle([c * SCALE for c in corners], fill=diverging(value / FULL))
             if abs(value) >= SHOWN:
-                color = PAPER if abs(value) > 0.6 else INK
+                color = PAPER if abs(value) > 0.6 * FULL else INK
                 middle = (x + CELL_WIDTH / 2, y + CELL_HEIGHT / 2)
                 write(image, *middle, f"{value:.2f}", 10, "mm", color)
         y, previous = y + CELL_HEIGHT, layers
