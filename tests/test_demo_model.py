@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import sefa
-from demo_model import train
+from demo_model import train, training
 from demo_model.networks import Discriminator, FineBlock, Generator, smooth, upsample2
 from demo_model.renderer import FACTORS
 from tests.helpers import seeded
@@ -43,14 +43,14 @@ def test_smooth_keeps_the_mean_of_a_spread_image():
 def test_losses_at_an_undecided_discriminator():
     # Logit 0 means probability 1/2: each term is log 2.
     zero = torch.zeros(4)
-    assert train.d_loss(zero, zero).item() == pytest.approx(2 * math.log(2))
-    assert train.g_loss(zero).item() == pytest.approx(math.log(2))
+    assert training.d_loss(zero, zero).item() == pytest.approx(2 * math.log(2))
+    assert training.g_loss(zero).item() == pytest.approx(math.log(2))
 
 
 def test_r1_of_a_linear_discriminator_is_its_squared_norm():
     # D(x) = <a, x> + b has the gradient a everywhere: the penalty is |a|^2.
     a = torch.randn(3, 8, 8, generator=seeded(0))
-    penalty = train.r1_penalty(lambda x: (x * a).sum([1, 2, 3]) + 5, torch.zeros(6, 3, 8, 8))
+    penalty = training.r1_penalty(lambda x: (x * a).sum([1, 2, 3]) + 5, torch.zeros(6, 3, 8, 8))
     assert penalty.item() == pytest.approx(a.square().sum().item(), rel=1e-5)
 
 
@@ -64,7 +64,7 @@ def test_minibatch_statistics_do_not_mix_groups():
 
 # --- training -------------------------------------------------------------------------------------
 
-TINY = train.Config(
+TINY = training.Config(
     images=32,
     grow_at=(16,),
     start_resolution=8,
@@ -98,7 +98,7 @@ def assert_same(run, other):
 
 
 def test_a_step_moves_both_networks_and_reports_finite_numbers(pool):
-    run = train.Training(TINY)
+    run = training.Training(TINY)
     before = {n: [p.clone() for p in getattr(run, n).parameters()] for n in ("g", "d", "ema")}
     (numbers,) = steps(run, pool, 1)
     assert {"loss_d", "loss_g", "real_ok", "fake_ok", "r1"} == set(numbers)
@@ -110,9 +110,9 @@ def test_a_step_moves_both_networks_and_reports_finite_numbers(pool):
 
 
 def test_resuming_equals_not_stopping(pool, tmp_path):
-    whole = train.Training(TINY)
+    whole = training.Training(TINY)
     steps(whole, pool, 2)
-    stopped = train.Training(TINY)
+    stopped = training.Training(TINY)
     steps(stopped, pool, 1)
     train.save(stopped, tmp_path)  # before growing
     resumed = train.resume(TINY, tmp_path)
@@ -129,7 +129,7 @@ def test_resuming_equals_not_stopping(pool, tmp_path):
 
 
 def test_a_warm_start_rests_the_generator_until_its_new_critic_knows_something(pool, tmp_path):
-    run = train.Training(TINY)
+    run = training.Training(TINY)
     steps(run, pool, 2)
     run.grow()
     steps(run, pool, 1)
@@ -150,13 +150,13 @@ def test_a_warm_start_rests_the_generator_until_its_new_critic_knows_something(p
 
 
 def test_the_learning_rate_is_constant_then_falls_to_zero():
-    config = train.Config(images=100, lr=0.1, lr_decay=0.25)
+    config = training.Config(images=100, lr=0.1, lr_decay=0.25)
     rates = [config.lr_at(images) for images in (0, 75, 80, 100, 200)]
     assert rates == pytest.approx([0.1, 0.1, 0.08, 0, 0])
 
 
 def test_noise_veils_what_the_discriminator_sees_and_lifts(pool):
-    run = train.Training(dataclasses.replace(TINY, noise=0.1, noise_images=16))
+    run = training.Training(dataclasses.replace(TINY, noise=0.1, noise_images=16))
     gray = torch.zeros(8, 3, 64, 64)
     deviations = []
     for _ in range(3):
@@ -166,10 +166,10 @@ def test_noise_veils_what_the_discriminator_sees_and_lifts(pool):
 
 
 def test_growing_keeps_the_images_and_the_logits(pool):
-    run = train.Training(TINY)
+    run = training.Training(TINY)
     steps(run, pool, 3)
     z = torch.randn(4, TINY.z_dim, generator=seeded(0))
-    large = train.to_float(pool[:4], 16)
+    large = training.to_float(pool[:4], 16)
     small = F.avg_pool2d(large, 2)
     with torch.no_grad():
         images, averages, logits = run.g(z), run.ema(z), run.d(small)
@@ -180,7 +180,7 @@ def test_growing_keeps_the_images_and_the_logits(pool):
 
 
 def test_the_resolution_doubles_at_each_threshold():
-    config = train.Config(start_resolution=16, resolution=64, grow_at=(10, 20, 30))
+    config = training.Config(start_resolution=16, resolution=64, grow_at=(10, 20, 30))
     assert [config.resolution_at(n) for n in (0, 9, 10, 20, 30)] == [16, 16, 32, 64, 64]
 
 
@@ -200,11 +200,11 @@ def test_a_fine_block_halves_and_sees_every_pixel():
 
 def test_a_batch_that_workers_cannot_share_is_refused():
     with pytest.raises(ValueError, match="multiple of 12"):
-        train.Training(TINY, workers=3)
+        training.Training(TINY, workers=3)
 
 
 def test_an_added_block_fades_in(pool):
-    run = train.Training(dataclasses.replace(TINY, fade=32))
+    run = training.Training(dataclasses.replace(TINY, fade=32))
     steps(run, pool, 1)
     run.grow()
     gains = []
@@ -225,9 +225,9 @@ def test_two_workers_do_what_one_does(pool, monkeypatch):
         messages.clear()
         barrier.wait()
 
-    monkeypatch.setattr(train.dist, "all_reduce", all_reduce)
-    alone = train.Training(TINY)
-    workers = [train.Training(TINY, rank=i, workers=2) for i in range(2)]
+    monkeypatch.setattr(training.dist, "all_reduce", all_reduce)
+    alone = training.Training(TINY)
+    workers = [training.Training(TINY, rank=i, workers=2) for i in range(2)]
     threads = [threading.Thread(target=steps, args=(w, pool, 2)) for w in workers]
     for thread in threads:
         thread.start()
@@ -240,7 +240,7 @@ def test_two_workers_do_what_one_does(pool, monkeypatch):
 
 def test_training_writes_its_files_and_grows(pool, tmp_path):
     weights = tmp_path / "weights.safetensors"
-    run = train.Training(TINY)
+    run = training.Training(TINY)
     train.train(run, pool, tmp_path, weights)
     assert run.seen == 32 and run.resolution == 16
     assert {p.name for p in tmp_path.iterdir()} == {"state.pt", "weights.safetensors"}
@@ -259,9 +259,9 @@ def test_options_have_the_defaults_of_the_configuration(monkeypatch, tmp_path):
     monkeypatch.setattr(train, "publish", lambda run, path: seen.append((run.config, path)))
     monkeypatch.setattr(train, "illustrate", lambda ema, directory: None)
     train.main(["--state", str(tmp_path), "--export"])
-    assert seen == [(train.Config(), train.WEIGHTS)]
+    assert seen == [(training.Config(), train.WEIGHTS)]
     train.main(["--state", str(tmp_path), "--export", "--lr", "0.1", "--grow-at", "7", "9"])
-    assert seen[1][0] == dataclasses.replace(train.Config(), lr=0.1, grow_at=(7, 9))
+    assert seen[1][0] == dataclasses.replace(training.Config(), lr=0.1, grow_at=(7, 9))
 
 
 def test_image_grid_places_images_row_by_row(tmp_path):
@@ -277,7 +277,7 @@ def test_the_model_card_is_true_to_the_code():
     card = (folder / "README.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \|", card, re.MULTILINE)
     assert listed == list(FACTORS)
-    config = train.Config()
+    config = training.Config()
     numbers = (config.pool, *config.grow_at, config.z_dim, config.mapping_layers)
     for number in numbers:
         assert re.search(rf"\b{number:,}\b", card), number
