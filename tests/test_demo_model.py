@@ -284,7 +284,7 @@ def test_the_model_card_is_true_to_the_code():
     assert ", ".join(map(str, config.g_channels.values())) in card
     assert f"{train.WEIGHTS.stat().st_size / 1e6:.1f} MB" in card
     for picture in re.findall(r"!\[.*\]\((.*)\)", card):
-        assert 0 < (folder / picture).stat().st_size < 600_000
+        assert 0 < (folder / picture).stat().st_size < 400_000
 
 
 # --- the exported file ----------------------------------------------------------------------------
