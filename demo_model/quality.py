@@ -5,8 +5,9 @@ Images are uint8 [N, 3, r, r], scores [N, D] what the regressor reads off them.
 
 import torch.nn.functional as F
 
-from .regressor import r_squared, to_input
+from .regressor import r_squared
 from .swd import levels, swd
+from .training import to_float
 
 PAIRED = 2048  # images whose pairwise distances are taken
 ALIKE = 0.001  # share of the rendered pairs that counts as nearly alike
@@ -31,7 +32,7 @@ def pairwise(images):
 
     Taken at 32 pixels: what differs at a glance, not the place of an edge.
     """
-    x = to_input(images[:PAIRED], min(32, images.shape[-1])).flatten(1)
+    x = to_float(images[:PAIRED], min(32, images.shape[-1])).flatten(1)
     return F.pdist(x.contiguous()) / x.shape[1] ** 0.5
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from . import renderer
 from .images import bar, fingerprint, render_images
 from .train import write_atomically
+from .training import to_float
 
 LARGEST = 64  # pixels; larger images are averaged down to it
 
@@ -130,7 +131,7 @@ class Regressor(nn.Module):
         """uint8 [N, 3, r, r], r a multiple of `size` -> scores float32 [N, D] on the CPU."""
         self.eval()
         device = next(self.parameters()).device
-        out = [self(to_input(part.to(device), self.size)) for part in images.split(batch)]
+        out = [self(to_float(part.to(device), self.size)) for part in images.split(batch)]
         scores, scale = torch.cat(out).cpu(), self.scale
         for name in scale.of_kind("choice"):
             columns = scale.columns[name]
@@ -142,14 +143,6 @@ class Regressor(nn.Module):
 def with_first(logits):
     """Logits [N, values - 1] with that of the first value, which is always 0, put before them."""
     return F.pad(logits, (1, 0))
-
-
-def to_input(images, size):
-    """uint8 [N, 3, r, r] -> float [N, 3, size, size] in [-1, 1], box-averaged."""
-    x = images.float() / 127.5 - 1
-    if x.shape[-1] != size:
-        x = F.avg_pool2d(x, x.shape[-1] // size)
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 def augment(x, random):
@@ -183,7 +176,7 @@ def train(size, device="cpu", settings=Settings()):
     with bar("training the regressor", s.steps) as progress:
         for _ in range(s.steps):
             rows = torch.randint(s.images, [s.batch], generator=random)
-            x = augment(to_input(images[rows].to(device), size), random)
+            x = augment(to_float(images[rows].to(device), size), random)
             truth = {name: value[rows].to(device) for name, value in factors.items()}
             loss = regressor.loss(x, truth, scores[rows].to(device))
             optimizer.zero_grad(set_to_none=True)

@@ -100,7 +100,7 @@ def render_part(count, resolution, seed):
     """Training images, uint8 [count, 3, resolution, resolution], by one thread."""
     torch.set_num_threads(1)
     images = render(sample_factors(count, torch.Generator().manual_seed(seed)), resolution)
-    return (images * 127.5 + 127.5).round().byte()
+    return to_uint8(images).permute(0, 3, 1, 2)
 
 
 def render_pool(count, resolution, seed, workers):

@@ -41,12 +41,13 @@ class Config:
     lr_decay: float = 0.2  # share of the images, the last ones, over which lr falls to zero
     r1_gamma: dict = field(default_factory=lambda: {16: 1.0, 32: 0.8, 64: 0.5})
     noise: float = 0.1  # deviation of the noise on all that the discriminator sees, at first
-    noise_images: int = 300_000  # images over which it falls to zero
+    noise_images: int = 360_000  # images over which it falls to zero
     r1_interval: int = 16  # discriminator steps between two R1 penalties
     mixing: float = 0.5  # share of images made from two codes
     ema_images: int = 10_000  # half-life of the moving average of the generator
     ema_warmup: float = 0.05  # ... but at most this share of the images seen
-    rest: int = 16_000  # images for which warm-started weights wait for a new discriminator
+    told: tuple = (0.7, 0.85)  # share told right by a discriminator worth (no, full) following
+    told_images: int = 1_000  # half-life of the moving average of that share
 
     def resolution_at(self, images):
         """Resolution in training after so many images."""
@@ -106,7 +107,7 @@ class Training:
         self.random = torch.Generator().manual_seed(config.seed)  # z, mixing, choice of reals
         self.history = [{"images_seen": 0, "settings": asdict(config)}]  # options may change
         self.grown = {}  # resolution -> images seen when it was added
-        self.rest_until = 0  # images before which only the discriminator learns
+        self.told = 0.5  # moving average of the share of images that the discriminator tells right
 
     def _build(self, resolution):
         """Fresh networks and optimisers for `resolution`."""
@@ -153,8 +154,7 @@ class Training:
     def warm_start(self, path):
         """Go on from exported weights, of which only the generator's average is known.
 
-        The discriminator is new, and learns alone for `Config.rest` images: it would tell a
-        trained generator nonsense before.
+        The discriminator is new; until it tells images right, the generator waits (`_set_lr`).
         """
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["training"])
@@ -167,7 +167,6 @@ class Training:
         self.seen, self.history = facts["images_seen"], facts["history"]
         settings = {"settings": asdict(self.config), "warm_start": True}
         self.history.append({"images_seen": self.seen} | settings)
-        self.rest_until = self.seen + self.config.rest
 
     def _fade(self):
         """Set how much the discriminator's added blocks count: 0 when new, later 1."""
@@ -176,9 +175,14 @@ class Training:
             block.gain = min(1.0, (self.seen - since) / self.config.fade)
 
     def _set_lr(self):
-        """Follow `Config.lr_at`."""
-        lr = self.config.lr_at(self.seen)
-        self.g_opt.param_groups[0]["lr"] = lr
+        """Follow `Config.lr_at`; the generator no faster than its discriminator deserves.
+
+        Adam makes steps of one size of whatever gradient it gets: led by a discriminator that knows
+        nothing, as after a warm start, the generator would lose what it has, and outrun its teacher.
+        """
+        lr, (low, high) = self.config.lr_at(self.seen), self.config.told
+        worth = min(1.0, max(0.0, (self.told - low) / (high - low)))
+        self.g_opt.param_groups[0]["lr"] = lr * worth
         self.d_opt.param_groups[0]["lr"] = lr * self.lazy
 
     def _veil(self, images):
@@ -223,7 +227,7 @@ class Training:
 
         self.d.requires_grad_(False)
         loss_g = g_loss(self.d(fake))
-        if self.seen >= self.rest_until:
+        if self.g_opt.param_groups[0]["lr"] > 0:
             self._update(self.g_opt, loss_g)
         self.d.requires_grad_(True)
 
@@ -234,6 +238,7 @@ class Training:
         # Shares of images told right: both near 1 means that the discriminator has run ahead.
         numbers["real_ok"] = (real_logits > 0).float().mean()
         numbers["fake_ok"] = (fake_logits < 0).float().mean()
+        self._judge((numbers["real_ok"] + numbers["fake_ok"]) / 2)
         if regularise:
             numbers["r1"] = r1
         return {name: value.item() for name, value in numbers.items()}
@@ -244,6 +249,14 @@ class Training:
         if self.workers > 1:
             average_gradients(optimizer.param_groups[0]["params"], self.workers)
         optimizer.step()
+
+    def _judge(self, told):
+        """Take a batch's share of images told right, this worker's part of it, into the average."""
+        if self.workers > 1:
+            dist.all_reduce(told)  # a tensor of no one else's
+            told = told / self.workers
+        weight = 0.5 ** (self.batch / self.config.told_images)
+        self.told = weight * self.told + (1 - weight) * told.item()
 
     @torch.no_grad()
     def _average(self):
@@ -259,7 +272,7 @@ class Training:
         """Everything `load_state_dict` needs to go on as if nothing had happened."""
         modules = {n: getattr(self, n).state_dict() for n in ("g", "d", "ema", "g_opt", "d_opt")}
         numbers = {"seen": self.seen, "steps": self.steps, "resolution": self.resolution}
-        numbers |= {"grown": self.grown, "history": self.history, "rest_until": self.rest_until}
+        numbers |= {"grown": self.grown, "history": self.history, "told": self.told}
         return modules | numbers | {"random": self.random.get_state()}
 
     def load_state_dict(self, state):
@@ -268,7 +281,7 @@ class Training:
         for name in ("g", "d", "ema", "g_opt", "d_opt"):
             getattr(self, name).load_state_dict(state[name])
         self.seen, self.steps, self.grown = state["seen"], state["steps"], state["grown"]
-        self.history, self.rest_until = state["history"], state.get("rest_until", 0)
+        self.history, self.told = state["history"], state["told"]
         self.random.set_state(state["random"])
 
 

@@ -1,5 +1,6 @@
 """The demo model's training images, its training script and the weights it exports."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -78,6 +79,7 @@ TINY = training.Config(
     g_channels={4: 8, 8: 8, 16: 4},
     d_channels={4: 8, 8: 8, 16: 4},
     r1_interval=2,
+    told=(0.0, 0.1),  # both networks learn from the first step on
 )
 
 
@@ -95,6 +97,11 @@ def assert_same(run, other):
         theirs = getattr(other, name).state_dict()
         for key, value in getattr(run, name).state_dict().items():
             assert torch.allclose(value, theirs[key], atol=1e-5), f"{name}.{key}"
+
+
+def assert_same_weights(network, other):
+    for (name, value), theirs in zip(network.named_parameters(), other.parameters()):
+        assert torch.allclose(value, theirs, atol=1e-6), name
 
 
 def test_a_step_moves_both_networks_and_reports_finite_numbers(pool):
@@ -128,25 +135,45 @@ def test_resuming_equals_not_stopping(pool, tmp_path):
     assert_same(whole, resumed)
 
 
-def test_a_warm_start_rests_the_generator_until_its_new_critic_knows_something(pool, tmp_path):
+def test_a_warm_start_goes_on_from_exported_weights(pool, tmp_path):
     run = training.Training(TINY)
     steps(run, pool, 2)
     run.grow()
     steps(run, pool, 1)
     train.publish(run, tmp_path / "weights.safetensors")
 
-    config = dataclasses.replace(TINY, rest=16, images=400)
+    config = dataclasses.replace(TINY, images=400, told=training.Config.told)
     warm = train.resume(config, tmp_path, tmp_path / "weights.safetensors")
-    assert (warm.seen, warm.resolution, warm.rest_until) == (24, 16, 40)
+    assert (warm.seen, warm.resolution) == (24, 16)
     assert [part["images_seen"] for part in warm.history] == [0, 24]
-    steps(warm, pool, 2)
-    assert warm.d.block16.gain == 1
-    for network in (warm.g, warm.ema):  # still the weights of the file
-        theirs = run.ema.state_dict()
-        for name, value in network.named_parameters():
-            assert torch.allclose(value, theirs[name], atol=1e-6), name
     steps(warm, pool, 1)
-    assert not torch.equal(warm.g.synthesis.const, run.ema.synthesis.const)
+    assert warm.d.block16.gain == 1
+    for network in (warm.g, warm.ema):  # still the weights of the file: its critic is a novice
+        assert_same_weights(network, run.ema)
+
+
+def test_the_generator_learns_as_fast_as_its_discriminator_tells_right(pool):
+    run = training.Training(dataclasses.replace(TINY, told=(0.5, 0.9), told_images=16, lr_decay=0))
+    before = copy.deepcopy(run.g)
+    rates = []
+    for told in (0.4, 0.5, 0.6, 0.9, 1.0):
+        run.told = told
+        run._set_lr()
+        rates.append(run.g_opt.param_groups[0]["lr"] / TINY.lr)
+        assert run.d_opt.param_groups[0]["lr"] == pytest.approx(TINY.lr * run.lazy)
+    assert rates == pytest.approx([0, 0, 0.25, 1, 1])
+
+    run.told = 0.5
+    run.step(pool)
+    assert_same_weights(run.g, before)
+    run.told = 0.6
+    run.step(pool)
+    assert not torch.equal(run.g.synthesis.const, before.synthesis.const)
+
+    run.told = 0.5
+    for _ in range(2):  # two batches of 8 are the half-life
+        run._judge(torch.tensor(0.9))
+    assert run.told == pytest.approx(0.7)
 
 
 def test_the_learning_rate_is_constant_then_falls_to_zero():
