@@ -13,9 +13,9 @@ from functools import cached_property
 from itertools import groupby
 
 import torch
-import torch.nn.functional as F
 
 import sefa
+from sefa.calibration import Probe, compared, matching_alpha
 from sefa.rendering import LoadedModel
 
 from .images import bar, codes, synthesize
@@ -83,51 +83,6 @@ def random_directions(k, w_dim, seed=0):
     return columns.T
 
 
-# --- matched image change -------------------------------------------------------------------------
-
-
-def image_distance(a, b):
-    """Mean distance of pairs of images, uint8 [N, 3, r, r] -> float.
-
-    Root mean square difference in [-1, 1], averaged over the full, half and quarter resolution: the
-    finest alone would count an edge that moved as much as a change of colour.
-    """
-    difference = (a.float() - b.float()) / 127.5
-    total = 0.0
-    for _ in range(3):
-        total += difference.square().mean([1, 2, 3]).sqrt().mean().item() / 3
-        difference = F.avg_pool2d(difference, 2)
-    return total
-
-
-def image_change(generate, w, vector, layers, alpha):
-    """Mean distance between the images of w + alpha n and w - alpha n; `generate`: w -> uint8."""
-    plus, minus = (generate(sefa.edit(w, vector, a, layers)) for a in (alpha, -alpha))
-    return image_distance(plus, minus)
-
-
-def matching_alpha(amount, target, start=1.0, largest=100.0, tolerance=0.02, tries=8):
-    """The alpha at which the rising function `amount(alpha)` is `target`.
-
-    Secant steps between logarithms, where the function is nearly a line. Stays below `largest`: a
-    direction that does nothing has no such alpha.
-    """
-    points = []  # (log alpha, log amount)
-    alpha = start
-    for _ in range(tries):
-        reached = max(amount(alpha), 1e-12)
-        if abs(reached / target - 1) < tolerance or (alpha >= largest and reached < target):
-            break
-        points.append(torch.tensor([alpha, reached], dtype=torch.float64).log())
-        slope = 1.0
-        if len(points) > 1:
-            run, rise = points[-1] - points[-2]
-            slope = float(rise / run) if run else 1.0
-            slope = min(max(slope, 0.3), 3.0)  # noise must not throw it far away
-        alpha = min(alpha * (target / reached) ** (1 / slope), largest)
-    return alpha
-
-
 # --- how much of a change is one factor's ---------------------------------------------------------
 
 
@@ -160,6 +115,18 @@ class Rescoring:
 
     def generate(self, w):
         return synthesize(self.generator, w)
+
+    def probe(self, vector, layers):
+        """What measures the image change along a direction."""
+        return Probe(self.draw, self.w[:MATCHED_ON], self.unedited, vector, layers)
+
+    @cached_property
+    def unedited(self):
+        return compared(self.draw(self.w[:MATCHED_ON]))
+
+    @torch.inference_mode()
+    def draw(self, w):
+        return self.generator.synthesize(w)
 
     def changes(self, vector, layers, alpha=1.0, samples=None):
         """(changes [factors], the largest standard error) of +alpha along one direction."""
@@ -242,19 +209,15 @@ class Rescoring:
         eighth of the samples that "all" takes.
         """
         layers = sefa.parse_layers(group, self.generator.num_ws)
-        few, samples = self.w[:MATCHED_ON], len(self.w) // (1 if group == "all" else 8)
-
-        def amount(vector):  # -> function of alpha
-            return lambda alpha: image_change(self.generate, few, vector, layers, alpha)
-
-        at_one = [amount(vector)(1.0) for vector in self.methods["sefa"](group)]
-        target = sum(at_one) / len(at_one)
+        samples = len(self.w) // (1 if group == "all" else 8)
+        probes = [self.probe(vector, layers) for vector in self.methods["sefa"](group)]
+        target = sum(probe.amount(1.0) for probe in probes) / len(probes)
         facts = {}
         for method, directions in self.methods.items():
             vectors, alphas, rows, errors = directions(group), [], [], []
             with bar(f"{method} in {group}", len(vectors)) as progress:
                 for vector in vectors:
-                    alphas.append(matching_alpha(amount(vector), target))
+                    alphas.append(matching_alpha(self.probe(vector, layers).amount, target))
                     changes, error = self.changes(vector, layers, alphas[-1], samples)
                     rows.append(changes)
                     errors.append(error)

@@ -5,7 +5,7 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sefa import load_generator
+from sefa.calibration import Calibration, Progress, calibrate, natural_spread
 from sefa.editing import Recipe, edit
 from sefa.errors import UserError
 from sefa.factorization import Directions, factorize, parse_layers
@@ -22,6 +23,10 @@ from sefa.generators.generator import Generator
 MAX_LOADED = 2  # models kept in memory
 MAX_DIRECTIONS = 16  # factorisations kept for each model (one is at most 2 MB)
 PIXELS_PER_BATCH = 4 * 1024 * 1024  # four images of 1024 px at a time bound the memory
+# Seeds that directions are measured on: as far as possible from those that people look at.
+MEASURED_FROM = 3_000_000_000
+MEASURED_PIXELS = 32 * 256**2  # of all samples together: 32 of 256 px, 8 at least, 64 at most
+NATURAL_SEEDS = 1024  # for the spread of natural w
 
 
 @functools.cache
@@ -60,6 +65,41 @@ class LoadedModel:
                     self._directions.popitem(last=False)
             self._directions.move_to_end(key)
             return self._directions[key]
+
+    def calibration(
+        self,
+        layers: str,
+        count: int,
+        progress: Progress | None = None,
+        first_seed: int = MEASURED_FROM,
+    ) -> Calibration:
+        """`calibrate` for the first `count` directions of a selection, at the truncation of a new
+        recipe.
+
+        The samples are seeds `first_seed` and following, of a conditional model classes in turn.
+        """
+        generator, directions = self.generator, self.directions(layers)
+        vectors = directions.vectors[:count]
+        samples = min(max(8, MEASURED_PIXELS // generator.resolution**2), 64)
+
+        def codes(n: int, truncation_psi: float) -> tuple[Tensor, dict[str, Any]]:
+            z = generator.sample_z(range(first_seed, first_seed + n)).to(generator.device)
+            label = None
+            if generator.label_dim:
+                classes = torch.arange(n, device=z.device) % generator.label_dim
+                label = torch.nn.functional.one_hot(classes, generator.label_dim).to(z)
+            w = generator.map(z, label, truncation_psi)
+            return w, generator.conditions(label, truncation_psi)
+
+        with torch.inference_mode():
+            natural, _ = codes(NATURAL_SEEDS, 1.0)
+            w, conditions = codes(samples, Recipe.truncation_psi)
+
+            def synthesize(w: Tensor) -> Tensor:  # of the first len(w) samples
+                return torch.cat(list(batches(generator, w, conditions)))
+
+            spread = natural_spread(natural, vectors, directions.layers)
+            return calibrate(synthesize, w, vectors, directions.layers, spread, progress)
 
     def ws(self, recipe: Recipe, edited: bool = True) -> Tensor:
         """w [num_samples, num_ws, w_dim] of a recipe, with or without its edits.
@@ -136,18 +176,25 @@ def render(
     `progress(done, total)` is called after each batch. `conditions`: what `Generator.conditions`
     gave for these samples.
     """
+    parts = []
+    with torch.inference_mode():
+        for images in batches(generator, w, conditions or {}, batch_size):
+            parts.append(to_uint8(images))
+            if progress is not None:
+                progress(sum(map(len, parts)), len(w))
+        return torch.cat(parts).cpu().numpy()  # one transfer
+
+
+def batches(
+    generator: Generator, w: Tensor, conditions: Mapping[str, Any], batch_size: int | None = None
+) -> Iterator[Tensor]:
+    """Images [n, C, H, W] of w, as many at a time as PIXELS_PER_BATCH or `batch_size` say."""
     if batch_size is None:
         batch_size = max(1, PIXELS_PER_BATCH // generator.resolution**2)
-    batches = []
-    with torch.inference_mode():
-        for start in range(0, len(w), batch_size):
-            rows = range(start, min(start + batch_size, len(w)))
-            batch = w[rows.start : rows.stop].to(generator.device)
-            beside = take_rows(conditions or {}, rows, generator.device)
-            batches.append(to_uint8(generator.synthesize(batch, **beside)))
-            if progress is not None:
-                progress(rows.stop, len(w))
-        return torch.cat(batches).cpu().numpy()  # one transfer
+    for start in range(0, len(w), batch_size):
+        rows = range(start, min(start + batch_size, len(w)))
+        batch = w[rows.start : rows.stop].to(generator.device)
+        yield generator.synthesize(batch, **take_rows(conditions, rows, generator.device))
 
 
 def take_rows(

@@ -240,27 +240,6 @@ def test_random_directions_are_orthonormal_and_always_the_same():
     assert torch.equal(found, rescoring.random_directions(4, 9))
 
 
-@pytest.mark.parametrize("amount", [lambda a: 0.2 * a, lambda a: a**0.6, lambda a: 1 - 0.5**a])
-def test_alpha_is_found_where_the_change_is_the_target(amount):
-    alpha = rescoring.matching_alpha(amount, 0.7)
-    assert amount(alpha) == pytest.approx(0.7, rel=0.02)
-
-
-def test_a_direction_that_does_nothing_gets_the_largest_alpha():
-    assert rescoring.matching_alpha(lambda a: 0.0, 0.7, largest=50.0) == 50.0
-
-
-def test_image_distance_of_flat_images_is_their_difference():
-    assert rescoring.image_distance(grey(0, 51), grey(255, 0)) == pytest.approx((2 + 0.4) / 2)
-
-
-def test_the_finest_noise_counts_a_third():
-    # A chessboard of +-1 is 1 at full resolution and averages to nothing below.
-    board = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 102
-    board = board.byte().expand(1, 3, 32, 32)
-    assert rescoring.image_distance(board, grey(51)) == pytest.approx(0.4 / 3)
-
-
 def test_top_factor_share_and_factors_reached():
     changes = torch.tensor([[0.0, -3, 1], [0.5, 0, 0], [0.2, -0.6, 0.2]])
     assert rescoring.top_factor_share(changes) == pytest.approx((0.75 + 1 + 0.6) / 3)
@@ -309,9 +288,7 @@ def test_matched_directions_change_the_images_equally(tiny, judge, quick):
     assert list(facts) == ["sefa", "pca", "random"]
     for method, vectors in analysis.methods.items():
         for vector, alpha in zip(vectors("0-1"), facts[method]["alphas"]):
-            reached = rescoring.image_change(
-                analysis.generate, analysis.w[:4], vector, [0, 1], alpha
-            )
+            reached = analysis.probe(vector, [0, 1]).amount(alpha)
             assert reached == pytest.approx(facts[method]["image_change"], rel=0.03)
 
 

@@ -8,7 +8,16 @@ import pytest
 import torch
 
 import sefa
-from sefa import CheckpointError, Edit, Recipe, UserError, factorize, generators, rendering
+from sefa import (
+    CheckpointError,
+    Edit,
+    Recipe,
+    UserError,
+    calibration,
+    factorize,
+    generators,
+    rendering,
+)
 from sefa.rendering import LoadedModel, ModelCache, default_device, render, take_rows, to_uint8
 from tests.helpers import (
     TinyConditional,
@@ -372,3 +381,47 @@ def test_every_device_of_this_machine_gives_the_images_of_the_cpu(device, tmp_pa
     recipe = Recipe(num_samples=3, edits=(Edit.along("0-2", 0, 3.0),))
     expected, images = (ModelCache().get(path, d).images(recipe) for d in ("cpu", device))
     assert levels_apart(expected, images) <= 2  # another order of sums, TF32 in the convolutions
+
+
+# ----------------------------------------------------------------------------------- calibration
+
+
+@pytest.mark.parametrize("batch_pixels", [rendering.PIXELS_PER_BATCH, 3 * 16**2])
+def test_directions_are_calibrated_on_seeds_of_their_own(conditional, batch_pixels, monkeypatch):
+    monkeypatch.setattr(rendering, "MEASURED_PIXELS", 8 * 16**2)
+    monkeypatch.setattr(rendering, "NATURAL_SEEDS", 50)
+    monkeypatch.setattr(rendering, "PIXELS_PER_BATCH", batch_pixels)
+    seen = []
+    found = conditional.calibration("0-1", 2, lambda *at: seen.append(at))
+    assert seen == [(1, 2), (2, 2)]
+
+    generator, directions = conditional.generator, conditional.directions("0-1")
+    seeds = range(rendering.MEASURED_FROM, rendering.MEASURED_FROM + 50)
+    label = torch.eye(3).repeat(17, 1)[:50]  # the classes in turn
+    vectors = directions.vectors[:2]
+    with torch.inference_mode():
+        natural = generator.map(generator.sample_z(seeds), label)
+        w = generator.map(generator.sample_z(seeds[:8]), label[:8], 0.7)
+        spread = calibration.natural_spread(natural, vectors, [0, 1])
+        expected = calibration.calibrate(generator.synthesize, w, vectors, [0, 1], spread)
+    for name in ("unit", "reach", "consistency"):
+        assert torch.allclose(getattr(found, name), getattr(expected, name), rtol=1e-4), name
+    assert (found.unit < calibration.LARGEST).all()
+
+
+def test_a_calibration_gives_the_conditions_of_the_samples_it_draws(monkeypatch, tmp_path):
+    # Of the reach only the first samples are drawn, and their conditions with them.
+    monkeypatch.setattr(rendering, "NATURAL_SEEDS", 20)
+    monkeypatch.setattr(rendering, "MEASURED_PIXELS", 12 * 28**2)
+    monkeypatch.setitem(generators.FAMILIES, "tiny", TinyConditional)
+    generator = sefa.load_generator(tiny_conditional(tmp_path / "tiny.safetensors"))
+    inner, rows = generator.synthesize, []
+
+    def synthesize(w, label, truncation_psi):
+        rows.append((len(w), len(label)))
+        return inner(w, label, truncation_psi)
+
+    monkeypatch.setattr(generator, "synthesize", synthesize)
+    LoadedModel(generator).calibration("all", 1)
+    assert {row[0] for row in rows} == {12, calibration.FEW}
+    assert all(len(set(row)) == 1 for row in rows)
