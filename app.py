@@ -35,7 +35,8 @@ from sefa.editing import (
 )
 from sefa.errors import UserError
 from sefa.export import encode_images
-from sefa.factorization import Directions, parse_layers
+from sefa.factorization import Directions, format_layers, parse_layers
+from sefa.labels import Labels
 from ui import engine
 from ui.gallery import STAMP, frame, gallery
 
@@ -110,16 +111,23 @@ def split_edits(recipe: Recipe, sliders: int) -> tuple[list[float], list[Edit]]:
     return alphas, kept
 
 
-def layer_choices(num_ws: int) -> list[tuple[str, str]]:
-    """The layer groups that a model has, as (label, selection)."""
+def layer_choices(num_ws: int, labels: Labels) -> list[tuple[str, str]]:
+    """The layer groups that a model has, as (label, selection): the usual ones, and others whose
+    directions have names.
+    """
     choices = [("All", "all")]
     if num_ws == 1:
         return choices
     for name, first, last in LAYER_GROUPS:
         last = num_ws - 1 if last is None else min(last, num_ws - 1)
         if first <= last:
-            text = str(first) if first == last else f"{first}-{last}"
+            text = format_layers(range(first, last + 1))
             choices.append((f"{name} {text.replace('-', '–')}", text))
+    usual = [parse_layers(text, num_ws) for _, text in choices]
+    for layers in sorted({layers for layers, _ in labels.names}):
+        if list(layers) not in usual:
+            text = format_layers(layers)
+            choices.append((f"Layers {text.replace('-', '–')}", text))
     return [*choices, ("Custom", CUSTOM)]
 
 
@@ -129,7 +137,7 @@ def first_look(model: engine.OpenModel) -> Recipe:
     There are sliders for all of those names, as far as MAX_FIRST_SLIDERS.
     """
     labels, num_ws = engine.labels_of(model), model.loaded.generator.num_ws
-    selections = [value for _, value in layer_choices(num_ws) if value != CUSTOM]
+    selections = [value for _, value in layer_choices(num_ws, labels) if value != CUSTOM]
     named = {text: labels.indices(parse_layers(text, num_ws)) for text in selections}
     layers = max(named, key=lambda text: len(named[text]))  # "all" where there are no names
     recipe = Recipe(model=model.name, seed=next(iter(labels.seeds), 0), layers=layers)
@@ -240,7 +248,7 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
     directions, seconds = engine.find_directions(model, recipe.layers)
     sliders = min(recipe.num_semantics, len(directions.eigenvalues))
     alphas, kept = split_edits(recipe, sliders)
-    choices = layer_choices(generator.num_ws)
+    choices = layer_choices(generator.num_ws, engine.labels_of(model))
     listed = recipe.layers in [value for _, value in choices]
     several = generator.num_ws > 1  # else there is nothing to pick
     picked = recipe.layers if listed else CUSTOM if several else "all"
@@ -336,9 +344,7 @@ def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any
     recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
     updates = lay_out(model, recipe, [*notices, *misfits])
     if wish["layers"] == CUSTOM:  # what is being typed stays
-        updates[CONTROLS.index("layers")] = gr.update(
-            choices=layer_choices(generator.num_ws), value=CUSTOM
-        )
+        updates[CONTROLS.index("layers")]["value"] = CUSTOM
         updates[CONTROLS.index("custom")] = gr.update(visible=True)
     return updates
 

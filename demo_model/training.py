@@ -46,7 +46,7 @@ class Config:
     mixing: float = 0.5  # share of images made from two codes
     ema_images: int = 10_000  # half-life of the moving average of the generator
     ema_warmup: float = 0.05  # ... but at most this share of the images seen
-    told: tuple = (0.7, 0.85)  # share told right by a discriminator worth (no, full) following
+    told: tuple = (0.65, 0.85)  # share told right by a discriminator worth (no, full) following
     told_images: int = 1_000  # half-life of the moving average of that share
 
     def resolution_at(self, images):

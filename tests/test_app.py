@@ -30,6 +30,7 @@ from app import CONTROLS
 from sefa.editing import MAX_ALPHA, MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS, Edit, Recipe, fit
 from sefa.errors import UserError
 from sefa.generators import FAMILIES
+from sefa.labels import Labels
 from sefa.rendering import render
 from tests.helpers import TinyConditional, is_one_sentence, tiny_conditional, tiny_stylegan2
 from tests.hub import FakeHub
@@ -172,7 +173,20 @@ def test_edits_of_one_slider_add_up_as_far_as_a_slider_goes():
     ],
 )
 def test_layer_groups_are_the_official_ones_that_the_model_has(num_ws, expected):
-    assert [value for _, value in app.layer_choices(num_ws)] == expected
+    assert [value for _, value in app.layer_choices(num_ws, Labels())] == expected
+
+
+def test_layers_whose_directions_have_names_can_be_picked():
+    places = [(4, 5), (2, 3, 4, 5), (0, 1, 2, 3, 4, 5), (0,), (4, 5)]
+    labels = Labels({(layers, i): ("A name", 1) for i, layers in enumerate(places)})
+    assert app.layer_choices(6, labels) == [
+        ("All", "all"),
+        ("Coarse 0–1", "0-1"),
+        ("Middle 2–5", "2-5"),
+        ("Layers 0", "0"),
+        ("Layers 4–5", "4-5"),
+        ("Custom", "custom"),
+    ]
 
 
 HOSTILE_VALUES = [
