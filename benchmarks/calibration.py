@@ -15,15 +15,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import checkpoints
-from sefa.calibration import Calibration, Probe, compared
+from sefa.calibration import Probe, compared
 from sefa.editing import Recipe
 from sefa.rendering import LoadedModel
 
 SAMPLES = 64
-
-
-def usefulness(found: Calibration) -> torch.Tensor:
-    return found.effect * found.consistency
 
 
 def spearman(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -68,7 +64,7 @@ def main() -> None:
     print(f"calibrated in {seconds:.1f} s; order: {found.order()}")
     print(
         f"spread={max(at_one) / min(at_one):.2f} uncalibrated={max(raw) / min(raw):.2f} "
-        f"spearman={spearman(usefulness(found), usefulness(again)):.3f}"
+        f"spearman={spearman(found.usefulness, again.usefulness):.3f}"
     )
 
 

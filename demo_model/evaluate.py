@@ -23,11 +23,11 @@ from sefa.errors import UserError
 from sefa.labels import parse_labels
 from sefa.rendering import default_device
 
-from . import pictures, quality, regressor, tables
-from .images import bar, generate_images, rendered_images
+from . import pictures, quality, regressor, renderer, tables
+from .images import bar, codes, generate_images, rendered_images
 from .rescoring import Rescoring, layer_groups
 from .swd import SMALLEST, levels
-from .train import WEIGHTS, write_atomically
+from .train import WEIGHTS, image_grid, write_atomically
 
 HELD_OUT = 4096  # images on which the regressor is tested
 FOLDER = WEIGHTS.parent
@@ -54,7 +54,7 @@ def parser():
     add("--state", type=Path, default=home, help="folder of the regressor and rendered images")
     add("--json", type=Path, metavar="FILE", help="write all numbers to a file")
     add("--search", action="store_true", help="only list the directions that could have names")
-    add("--pictures", action="store_true", help="only draw the model card's heat map and strips")
+    add("--pictures", action="store_true", help="only draw the model card's pictures")
     return result
 
 
@@ -122,7 +122,18 @@ def evaluate(generator, judge, rescoring, options):
 
 
 def draw(generator, matrix, weights):
-    """Write the model card's pictures: rescoring.png, and strips.webp of what labels.json names."""
+    """Write the model card's pictures.
+
+    samples.webp: seeds 0 to 63, not chosen. renderer.webp: training images, at 128 pixels.
+    rescoring.png: the matrix. strips.webp: the directions that labels.json names.
+    """
+    with torch.inference_mode():
+        drawn = generator.synthesize(codes(generator, range(64)))
+    save(image_grid(drawn, 16), FOLDER / "samples.webp", "WEBP", quality=92)
+    factors = renderer.sample_factors(24, torch.Generator().manual_seed(1))
+    training = image_grid(renderer.render(factors, 128), 8)
+    save(training, FOLDER / "renderer.webp", "WEBP", quality=92)
+
     changes = torch.tensor([list(row["changes"].values()) for row in matrix])
     directions = [(row["layers"], row["index"]) for row in matrix]
     heat_map = pictures.heat_map(changes, directions, list(matrix[0]["changes"]))

@@ -63,17 +63,16 @@ def export(ema, path, training=None):
     write_atomically(path, lambda p: p.write_bytes(to_safetensors(weights, metadata)))
 
 
-def image_grid(images, columns, path, scale=1):
-    """Float [N, 3, r, r], N a multiple of `columns` -> one picture, pixels enlarged `scale` times.
-
-    Its format is that of the path's ending: .png, or .webp, which is lossy and small.
-    """
+def image_grid(images, columns, scale=1):
+    """Float [N, 3, r, r], N a multiple of `columns` -> one picture, pixels enlarged `scale` times."""
     n, _, r, _ = images.shape
     grid = to_uint8(images).cpu().reshape(n // columns, columns, r, r, 3)
     grid = grid.transpose(1, 2).reshape(n // columns * r, columns * r, 3).numpy()
-    picture = Image.fromarray(grid.repeat(scale, 0).repeat(scale, 1))
-    kind = Path(path).suffix[1:].upper()
-    write_atomically(path, lambda p: picture.save(p, kind, quality=92))
+    return Image.fromarray(grid.repeat(scale, 0).repeat(scale, 1))
+
+
+def save_png(picture, path):
+    write_atomically(path, lambda p: picture.save(p, "PNG"))
 
 
 def loss_curve(directory):
@@ -93,7 +92,7 @@ def loss_curve(directory):
         draw.line(points, color, 2)
         draw.text((width - 130, height - 70 + 15 * i), f"{name} 0 to {scale:.1f}", color)
     draw.text((8, height - 16), f"0 to {last:,} images", "black")
-    write_atomically(directory / "loss.png", lambda p: picture.save(p, "PNG"))
+    save_png(picture, directory / "loss.png")
 
 
 def render_part(count, resolution, seed):
@@ -144,13 +143,6 @@ def publish(run, path):
     export(run.ema, path, facts)
 
 
-def illustrate(ema, directory):
-    """The model card's pictures: 64 samples, not chosen, and 24 training images twice as large."""
-    image_grid(samples(ema, 64), 16, directory / "samples.webp")
-    training = render(sample_factors(24, torch.Generator().manual_seed(1)), 128)
-    image_grid(training, 8, directory / "renderer.webp")
-
-
 def train(run, pool, directory, weights, save_every=300, grid_every=120, leader=True):
     """Train until `run.config.images`; log, save and export along the way (intervals in seconds).
 
@@ -179,7 +171,8 @@ def train(run, pool, directory, weights, save_every=300, grid_every=120, leader=
             sums, counts = {}, {}
         if time.time() - last_grid > grid_every:
             last_grid = time.time()
-            image_grid(samples(run.ema, 48), 8, directory / f"grid-{run.seen:07d}.png", 2)
+            grid = image_grid(samples(run.ema, 48), 8, scale=2)
+            save_png(grid, directory / f"grid-{run.seen:07d}.png")
             loss_curve(directory)
         if time.time() - last_save > save_every:
             last_save = time.time()
@@ -219,11 +212,7 @@ def main(arguments=None):
     home = cache / "sefa-space" / "avatars"
     add("--state", type=Path, default=home, help="folder of the run: state, images, log, samples")
     add("--weights", type=Path, default=WEIGHTS, help="file to write")
-    add(
-        "--export",
-        action="store_true",
-        help="only write weights and pictures of the run in --state",
-    )
+    add("--export", action="store_true", help="only write the weights of the run in --state")
     add("--warm-start", type=Path, help="weights to go on from where --state is empty")
     workers = default_workers()
     add("--workers", type=int, default=workers, help="processes sharing a batch (CPU)")
@@ -239,9 +228,7 @@ def main(arguments=None):
     config = replace(config, grow_at=tuple(config.grow_at))
     options.state.mkdir(parents=True, exist_ok=True)
     if options.export:
-        run = resume(config, options.state)
-        publish(run, options.weights)
-        return illustrate(run.ema, options.weights.parent)
+        return publish(resume(config, options.state), options.weights)
     load_pool(options.state, config, options.workers)  # once, before there are workers
     with tempfile.TemporaryDirectory() as meeting:  # where the workers find each other
         where = (options.state, options.weights, options.warm_start, f"{meeting}/store")

@@ -55,10 +55,14 @@ class Calibration:
         """Change by unit vector, [K]: how strong a direction is as it comes."""
         return self.change / self.unit
 
+    @property
+    def usefulness(self) -> Tensor:
+        """Effect times consistency, [K]."""
+        return self.effect * self.consistency
+
     def order(self) -> list[int]:
-        """Indices by effect times consistency, most useful first; ties stay in the order they had."""
-        usefulness = self.effect * self.consistency
-        return usefulness.argsort(descending=True, stable=True).tolist()
+        """Indices by usefulness, most useful first; ties stay in the order they had."""
+        return self.usefulness.argsort(descending=True, stable=True).tolist()
 
 
 def calibrate(

@@ -371,9 +371,12 @@ def test_pictures_are_drawn_of_what_has_a_name(tiny, quick, monkeypatch, tmp_pat
     assert evaluated(*options) == 2  # without the file: one sentence
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     assert evaluated(*options) == 0
-    strips, heat = (Image.open(tmp_path / name) for name in ("strips.webp", "rescoring.png"))
+    names = ("strips.webp", "rescoring.png", "samples.webp", "renderer.webp")
+    strips, heat, samples, training = (Image.open(tmp_path / name) for name in names)
     assert strips.width > 2 * 7 * 16 * pictures.SCALE  # two samples of seven steps
     assert heat.width > len(FACTORS) * pictures.CELL_WIDTH
+    assert samples.size == (16 * 16, 4 * 16)  # 64 images of 16 pixels
+    assert training.size == (8 * 128, 3 * 128)
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(tiny, tmp_path, capsys):
