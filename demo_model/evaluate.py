@@ -20,7 +20,7 @@ import torch
 import sefa
 from sefa.commands import OneLineParser, check_folder, exit_code, make_folder
 from sefa.errors import UserError
-from sefa.labels import parse_labels
+from sefa.labels import Labels, parse_labels
 from sefa.rendering import default_device
 
 from . import pictures, quality, regressor, renderer, tables
@@ -71,8 +71,7 @@ def run(options):
         report = {"nameable": rescoring.nameable()}
         show(tables.nameable(report["nameable"]))
     elif options.pictures:
-        report = {"matrix": rescoring.matrix()}
-        draw(generator, report["matrix"], options.weights)
+        report = draw(generator, rescoring, options.weights)
     else:
         report = evaluate(generator, judge, rescoring, options)
     if options.json:
@@ -115,18 +114,30 @@ def evaluate(generator, judge, rescoring, options):
     say("readings", quality.readings(ours, theirs[some], truth, judge.scale), len(truth))
 
     say("matrix", rescoring.matrix(), options.samples)
+    try:
+        labels = read_labels(generator, options.weights)
+    except (OSError, UserError):
+        labels = Labels()
+    if labels.names:
+        names = [name for name, _ in labels.names.values()]
+        rows = rescoring.rows(places(labels, generator.num_ws), "named")
+        say("named", [{"name": name} | row for name, row in zip(names, rows)])
     groups = layer_groups(generator.num_ws)
     say("comparison", {group: rescoring.compare(group) for group in groups})
     show(tables.last_line(report))
     return report
 
 
-def draw(generator, matrix, weights):
-    """Write the model card's pictures.
+def draw(generator, rescoring, weights):
+    """Write the model card's pictures; returns the numbers in them.
 
     samples.webp: seeds 0 to 63, not chosen. renderer.webp: training images, at 128 pixels.
-    rescoring.png: the matrix. strips.webp: the directions that labels.json names.
+    strips.webp: the directions that labels.json names. rescoring.png: the matrix, with those.
     """
+    try:
+        labels = read_labels(generator, weights)
+    except (OSError, UserError) as error:
+        raise UserError(f"No pictures are drawn for want of {LABELS.name}: {error}") from None
     with torch.inference_mode():
         drawn = generator.synthesize(codes(generator, range(64)))
     save(image_grid(drawn, 16), FOLDER / "samples.webp", "WEBP", quality=92)
@@ -134,21 +145,33 @@ def draw(generator, matrix, weights):
     training = image_grid(renderer.render(factors, 128), 8)
     save(training, FOLDER / "renderer.webp", "WEBP", quality=92)
 
+    report = {"matrix": rescoring.matrix(places(labels, generator.num_ws))}
+    matrix = report["matrix"]
     changes = torch.tensor([list(row["changes"].values()) for row in matrix])
     directions = [(row["layers"], row["index"]) for row in matrix]
     heat_map = pictures.heat_map(changes, directions, list(matrix[0]["changes"]))
     save(heat_map.quantize(256), FOLDER / "rescoring.png", "PNG", optimize=True)
 
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    try:
-        labels = parse_labels(LABELS.read_bytes(), digest, generator.num_ws, generator.w_dim)
-    except (OSError, UserError) as error:
-        raise UserError(f"No strips are drawn for want of {LABELS.name}: {error}") from None
     named = [(name, list(at), i, sign) for (at, i), (name, sign) in labels.names.items()]
     seeds = (*labels.seeds, *range(STRIP_SAMPLES))[:STRIP_SAMPLES]
     reach = generator.edit_range * STRIP_REACH
     strips = pictures.strips(generator, named, seeds, reach)
     save(strips, FOLDER / "strips.webp", "WEBP", quality=85)
+    return report
+
+
+def read_labels(generator, weights):
+    """The names of this model's directions. Raises `OSError` or `UserError` where it has none."""
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return parse_labels(LABELS.read_bytes(), digest, generator.num_ws, generator.w_dim)
+
+
+def places(labels, num_ws):
+    """The directions that have names, as (selection, index)."""
+    return [
+        ("all" if len(layers) == num_ws else sefa.format_layers(layers), index)
+        for layers, index in labels.names
+    ]
 
 
 def save(picture, path, kind, **settings):

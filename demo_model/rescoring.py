@@ -167,10 +167,12 @@ class Rescoring:
         facts = {"factor": self.factors[factor], "sign": sign, "change": first}
         return facts | {"lead": first / max(second, 1e-12)}
 
-    def matrix(self):
-        """Rows of SeFa's first directions of every layer group."""
-        groups = layer_groups(self.generator.num_ws)
-        return self.rows([(group, index) for group in groups for index in range(TOP)], "re-scoring")
+    def matrix(self, more=()):
+        """Rows of SeFa's first directions of every layer group, and of `more` (layers, index)."""
+        usual = layer_groups(self.generator.num_ws)
+        groups = list(dict.fromkeys([*usual, *(layers for layers, _ in more)]))
+        wanted = {(group, index) for group in usual for index in range(TOP)} | set(more)
+        return self.rows(sorted(wanted, key=lambda at: (groups.index(at[0]), at[1])), "re-scoring")
 
     def nameable(self):
         """Rows of directions that a person could name: those whose strongest factor leads.

@@ -113,15 +113,24 @@ def comparison(groups):
     )
 
 
+LEADERS = ("factor", "layers", "index", "sign", "times the next", "change at 1")
+
+
+def leader(row):
+    at = (row["factor"], row["layers"], str(row["index"]))
+    return (*at, f"{row['sign']:+d}", row["lead"], row["change"])
+
+
 def nameable(rows):
-    head = ("factor", "layers", "index", "sign", "times the next", "change at 1")
-    cells = [
-        (r["factor"], r["layers"], str(r["index"]), f"{r['sign']:+d}", r["lead"], r["change"])
-        for r in rows
-    ]
     if not rows:
         return section("No direction changes one factor twice as much as any other.")
-    return section("Directions whose strongest factor leads", table(head, cells))
+    cells = [leader(row) for row in rows]
+    return section("Directions whose strongest factor leads", table(LEADERS, cells))
+
+
+def named(rows):
+    cells = [(row["name"], *leader(row)) for row in rows]
+    return section("Directions with names", table(("name", *LEADERS), cells))
 
 
 def last_line(report):

@@ -26,7 +26,7 @@ from .renderer import render, sample_factors
 from .training import Config, Training
 
 WEIGHTS = Path(__file__).parent / "avatars.safetensors"
-EDIT_RANGE = 5.0  # sliders' reach: three to four standard deviations of w along its directions
+EDIT_RANGE = 5.0  # sliders' reach: three to four standard deviations of w along the main directions
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def take(browser: Browser, url: str, name: str, width: int, height: int) -> None
     page.goto(url)
     page.wait_for_selector("#gallery img.after")
     page.wait_for_timeout(2000)  # fonts and layout
-    drag(page, 2, 0.8)
+    drag(page, 5, 0.8)  # one with a name
     page.locator("#gallery button[data-view=both]").click()
     page.mouse.move(2, 2)
     page.wait_for_timeout(500)

@@ -361,16 +361,43 @@ def test_the_search_prints_a_table(tiny, quick, monkeypatch, tmp_path, capsys):
     assert re.search(r"smile +0-3 +2 +-1 +3\.20 +0\.50", capsys.readouterr().out)
 
 
-def test_pictures_are_drawn_of_what_has_a_name(tiny, quick, monkeypatch, tmp_path):
-    digest = hashlib.sha256(tiny[0].read_bytes()).hexdigest()
-    label = {"layers": "0-1", "index": 1, "sign": 1, "name": "Smile"}
-    labels = {"version": 1, "weights": digest, "labels": [label], "seeds": [3]}
+@pytest.fixture
+def name_two(tiny, monkeypatch, tmp_path):
+    """Gives two directions of the tiny model names, one of them outside the usual layers."""
     monkeypatch.setattr(evaluate, "FOLDER", tmp_path)
     monkeypatch.setattr(evaluate, "LABELS", tmp_path / "labels.json")
-    options = ("--weights", tiny[0], "--pictures", "--samples", 16, "--state", tmp_path)
-    assert evaluated(*options) == 2  # without the file: one sentence
-    (tmp_path / "labels.json").write_text(json.dumps(labels))
-    assert evaluated(*options) == 0
+
+    def write():
+        digest = hashlib.sha256(tiny[0].read_bytes()).hexdigest()
+        rows = (("all", 1, "Smile"), ("1-2", 3, "Longer hair"))
+        labels = [dict(zip(("layers", "index", "name"), row)) | {"sign": 1} for row in rows]
+        file = {"version": 1, "weights": digest, "labels": labels, "seeds": [3]}
+        evaluate.LABELS.write_text(json.dumps(file))
+
+    return write
+
+
+def test_directions_with_names_are_confirmed_or_not(tiny, quick, name_two, tmp_path, capsys):
+    name_two()
+    options = ("--images", 24, "--samples", 16, "--state", tmp_path, "--json", tmp_path / "a.json")
+    assert evaluated("--weights", tiny[0], *options) == 0
+    assert re.search(r"Longer hair +\w+ +1-2 +3 +[+-]1 +\d+\.\d\d", capsys.readouterr().out)
+    named = json.loads((tmp_path / "a.json").read_text())["named"]
+    assert [(row["name"], row["layers"], row["index"]) for row in named] == [
+        ("Smile", "all", 1),
+        ("Longer hair", "1-2", 3),
+    ]
+
+
+def test_pictures_are_drawn_of_what_has_a_name(tiny, quick, name_two, tmp_path):
+    json_file = tmp_path / "a.json"
+    options = ("--pictures", "--samples", 16, "--state", tmp_path, "--json", json_file)
+    assert evaluated("--weights", tiny[0], *options) == 2  # without the file: one sentence
+    name_two()
+    assert evaluated("--weights", tiny[0], *options) == 0
+    rows = [(row["layers"], row["index"]) for row in json.loads(json_file.read_text())["matrix"]]
+    assert rows[:2] == [("all", 0), ("all", 1)] and rows[-1] == ("1-2", 3)
+    assert len(set(rows)) == len(rows)
     names = ("strips.webp", "rescoring.png", "samples.webp", "renderer.webp")
     strips, heat, samples, training = (Image.open(tmp_path / name) for name in names)
     assert strips.width > 2 * 7 * 16 * pictures.SCALE  # two samples of seven steps
