@@ -110,13 +110,15 @@ def test_the_three_lines_to_a_space_are_valid(tmp_path, monkeypatch):
     assert models[0].repo == uploading[0][2]
 
 
-def test_the_library_example_runs(monkeypatch):
+def test_the_library_examples_run(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    (code,) = [block for block in blocks("python") if "load_generator" in block]
+    code = [block for block in blocks("python") if "generator" in block]
     names: dict = {}
-    exec(code, names)  # noqa: S102 - our own README
+    exec("".join(code), names)  # noqa: S102 - our own README
     images, generator = names["images"], names["generator"]
     assert images.shape == (3, 3, generator.resolution, generator.resolution)
+    measured = names["measured"]
+    assert len(measured.unit) == 3 and str(measured.order()) in capsys.readouterr().out
 
 
 def test_the_api_example_runs(server):
