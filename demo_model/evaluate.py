@@ -27,7 +27,7 @@ from . import pictures, quality, regressor, renderer, tables
 from .images import bar, codes, generate_images, rendered_images
 from .rescoring import Rescoring, layer_groups
 from .swd import SMALLEST, levels
-from .train import WEIGHTS, image_grid, write_atomically
+from .train import WEIGHTS, image_grid, save_picture, write_atomically
 
 HELD_OUT = 4096  # images on which the regressor is tested
 FOLDER = WEIGHTS.parent
@@ -119,9 +119,8 @@ def evaluate(generator, judge, rescoring, options):
     except (OSError, UserError):
         labels = Labels()
     if labels.names:
-        names = [name for name, _ in labels.names.values()]
         rows = rescoring.rows(places(labels, generator.num_ws), "named")
-        say("named", [{"name": name} | row for name, row in zip(names, rows)])
+        say("named", [{"name": name} | row for (name, _), row in zip(labels.names.values(), rows)])
     groups = layer_groups(generator.num_ws)
     say("comparison", {group: rescoring.compare(group) for group in groups})
     show(tables.last_line(report))
@@ -138,9 +137,8 @@ def draw(generator, rescoring, weights):
         labels = read_labels(generator, weights)
     except (OSError, UserError) as error:
         raise UserError(f"No pictures are drawn for want of {LABELS.name}: {error}") from None
-    with torch.inference_mode():
-        drawn = generator.synthesize(codes(generator, range(64)))
-    save(image_grid(drawn, 16), FOLDER / "samples.webp", "WEBP", quality=92)
+    samples = image_grid(rescoring.draw(codes(generator, range(64))), 16)
+    save(samples, FOLDER / "samples.webp", "WEBP", quality=92)
     factors = renderer.sample_factors(24, torch.Generator().manual_seed(1))
     training = image_grid(renderer.render(factors, 128), 8)
     save(training, FOLDER / "renderer.webp", "WEBP", quality=92)
@@ -175,7 +173,7 @@ def places(labels, num_ws):
 
 
 def save(picture, path, kind, **settings):
-    write_atomically(path, lambda p: picture.save(p, kind, **settings))
+    save_picture(picture, path, kind, **settings)
     show(f"wrote {path}")
 
 

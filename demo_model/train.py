@@ -71,8 +71,8 @@ def image_grid(images, columns, scale=1):
     return Image.fromarray(grid.repeat(scale, 0).repeat(scale, 1))
 
 
-def save_png(picture, path):
-    write_atomically(path, lambda p: picture.save(p, "PNG"))
+def save_picture(picture, path, kind="PNG", **settings):
+    write_atomically(path, lambda p: picture.save(p, kind, **settings))
 
 
 def loss_curve(directory):
@@ -92,7 +92,7 @@ def loss_curve(directory):
         draw.line(points, color, 2)
         draw.text((width - 130, height - 70 + 15 * i), f"{name} 0 to {scale:.1f}", color)
     draw.text((8, height - 16), f"0 to {last:,} images", "black")
-    save_png(picture, directory / "loss.png")
+    save_picture(picture, directory / "loss.png")
 
 
 def render_part(count, resolution, seed):
@@ -172,7 +172,7 @@ def train(run, pool, directory, weights, save_every=300, grid_every=120, leader=
         if time.time() - last_grid > grid_every:
             last_grid = time.time()
             grid = image_grid(samples(run.ema, 48), 8, scale=2)
-            save_png(grid, directory / f"grid-{run.seen:07d}.png")
+            save_picture(grid, directory / f"grid-{run.seen:07d}.png")
             loss_curve(directory)
         if time.time() - last_save > save_every:
             last_save = time.time()
