@@ -25,16 +25,18 @@ NATURAL = 4.0  # standard deviations of w along a direction: from -2 of them to 
 FLAT = 0.25  # growth of the change with alpha (1: in proportion) below which it is saturated
 SIDE = 128  # pixels at which images are compared
 COARSE = 16  # pixels at which changes are held against each other
+SHOWN = 4  # samples whose changes are kept, to tell directions that do the same
+SAME = 0.9  # likeness of two directions from which on they pass for one
 TRIES = 3  # lengths tried for a unit: the third is within some percent, and sets the fourth
 FEW = 8  # samples on which the reach is found
 
 Synthesize = Callable[[Tensor], Tensor]  # w [N, num_ws, w_dim] -> images
-Progress = Callable[[int, int], None]  # (done, total)
+Progress = Callable[[int, int], bool | None]  # (done, total) -> False to stop there
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured of K directions, each [K] float64 on the CPU, all in `factorize`'s order.
+    """What was measured of K directions, in `factorize`'s order: [K] float64 on the CPU.
 
     unit: alpha > 0 whose mean change, over the samples and both signs, is the common one; LARGEST
         for a direction that reaches it nowhere.
@@ -43,12 +45,18 @@ class Calibration:
     consistency: mean cosine between the changes of two samples, 0 to 1: 1 for a direction that does
         the same to every image.
     change: the common mean change (a number), see `image_distance`.
+    changes: [K, n, C, side, side] float16, from -unit to +unit on the first SHOWN samples, at
+        COARSE pixels.
     """
 
     unit: Tensor
     reach: Tensor
     consistency: Tensor
     change: float
+    changes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.unit)
 
     @property
     def effect(self) -> Tensor:
@@ -72,26 +80,36 @@ def calibrate(
     layers: Sequence[int],
     spread: Tensor,
     progress: Progress | None = None,
+    known: Calibration | None = None,
 ) -> Calibration:
     """Measure directions on the samples w [N, num_ws, w_dim], N at least 2.
 
     vectors: [K, w_dim] unit rows, applied at the indices `layers`. spread: [K], the standard
     deviation of natural w along each (`natural_spread`). `progress(done, total)` is called after
-    each direction. Takes about 6 N images a direction; the same numbers every time.
+    each direction; where it returns False, what is measured so far is returned, and as `known`
+    it is the beginning of the next call, which goes on as if nothing had happened. Takes about
+    6 N images a direction; the same numbers every time.
     """
     before = compared(synthesize(w))
     target = SHARE * image_distance(before, before.roll(1, 0)).mean().item()
-    rows, guess = [], 1.0
-    for vector, deviation in zip(vectors, spread.tolist(), strict=True):
+    rows, changes, guess = [], [], 1.0
+    if known is not None:
+        rows = torch.stack([known.unit, known.reach, known.consistency]).T.tolist()
+        changes = list(known.changes)
+        guess = next((unit for unit, *_ in reversed(rows) if unit < LARGEST), guess)
+    start = len(rows)
+    for vector, deviation in zip(vectors[start:], spread[start:].tolist(), strict=True):
         probe = Probe(synthesize, w, before, vector, layers)
         unit = matching_alpha(probe.amount, target, guess, tries=TRIES)
         guess = unit if unit < LARGEST else guess
         consistency = agreement(probe.change)
+        changes.append(coarse(probe.change[:SHOWN]).to("cpu", torch.float16))
         few = Probe(synthesize, w[:FEW], before[:FEW], vector, layers)
         rows.append((unit, reach(few.amount, NATURAL * deviation), consistency))
-        if progress is not None:
-            progress(len(rows), len(vectors))
-    return Calibration(*torch.tensor(rows, dtype=torch.float64).T.contiguous(), target)
+        if progress is not None and progress(len(rows), len(vectors)) is False:
+            break
+    numbers = torch.tensor(rows, dtype=torch.float64).T.contiguous()
+    return Calibration(*numbers, target, torch.stack(changes))
 
 
 class Probe:
@@ -161,11 +179,26 @@ def agreement(changes: Tensor) -> float:
 
     Taken at COARSE pixels: what happens where, not the drawing of an edge.
     """
-    rows = F.adaptive_avg_pool2d(changes, min(COARSE, changes.shape[-1])).flatten(1)
+    rows = coarse(changes).flatten(1)
     n, rows = len(rows), F.normalize(rows.double())
     # The squared length of the sum has every pair twice, and every sample with itself.
     pairs = rows.sum(0).square().sum() - rows.square().sum()
     return max(0.0, pairs.item() / (n * (n - 1)))
+
+
+def coarse(changes: Tensor) -> Tensor:
+    """Changes [..., C, r, r] averaged down to COARSE pixels at most."""
+    return F.adaptive_avg_pool2d(changes, min(COARSE, changes.shape[-1]))
+
+
+def likeness(a: Tensor, b: Tensor) -> Tensor:
+    """How alike directions are: `Calibration.changes` of Ka and of Kb of them -> [Ka, Kb] float64.
+
+    The cosine of their change images on the same samples, -1 to 1: -1 where one is the other
+    turned around, in whichever layers either acts. 0 for one that does nothing.
+    """
+    rows = [F.normalize(changes.double().flatten(1)) for changes in (a, b)]
+    return rows[0] @ rows[1].T
 
 
 # --- how far to go --------------------------------------------------------------------------------

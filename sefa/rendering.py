@@ -25,8 +25,17 @@ MAX_DIRECTIONS = 16  # factorisations kept for each model (one is at most 2 MB)
 PIXELS_PER_BATCH = 4 * 1024 * 1024  # four images of 1024 px at a time bound the memory
 # Seeds that directions are measured on: as far as possible from those that people look at.
 MEASURED_FROM = 3_000_000_000
-MEASURED_PIXELS = 32 * 256**2  # of all samples together: 32 of 256 px, 8 at least, 64 at most
+MEASURED_PIXELS = 32 * 256**2  # of all samples together: 32 of 256 px, 4 at least, 64 at most
+FEWEST = 4
+PIXELS_PER_TURN = 512**2  # on a CPU, so that a gallery never waits long for what is measured
 NATURAL_SEEDS = 1024  # for the spread of natural w
+
+Turn = Callable[[Callable[[], Tensor]], Tensor]  # how a batch of images is run
+
+
+def at_once(batch: Callable[[], Tensor]) -> Tensor:
+    """The `Turn` of a process that does nothing else meanwhile."""
+    return batch()
 
 
 @functools.cache
@@ -72,34 +81,66 @@ class LoadedModel:
         count: int,
         progress: Progress | None = None,
         first_seed: int = MEASURED_FROM,
+        known: Calibration | None = None,
+        turn: Turn = at_once,
     ) -> Calibration:
         """`calibrate` for the first `count` directions of a selection, at the truncation of a new
         recipe.
 
         The samples are seeds `first_seed` and following, of a conditional model classes in turn.
+        `progress`, `known`: see `calibrate`; `turn`: how batches are run.
         """
         generator, directions = self.generator, self.directions(layers)
         vectors = directions.vectors[:count]
-        samples = min(max(8, MEASURED_PIXELS // generator.resolution**2), 64)
-
-        def codes(n: int, truncation_psi: float) -> tuple[Tensor, dict[str, Any]]:
-            z = generator.sample_z(range(first_seed, first_seed + n)).to(generator.device)
-            label = None
-            if generator.label_dim:
-                classes = torch.arange(n, device=z.device) % generator.label_dim
-                label = torch.nn.functional.one_hot(classes, generator.label_dim).to(z)
-            w = generator.map(z, label, truncation_psi)
-            return w, generator.conditions(label, truncation_psi)
+        samples = min(max(FEWEST, MEASURED_PIXELS // generator.resolution**2), 64)
 
         with torch.inference_mode():
-            natural, _ = codes(NATURAL_SEEDS, 1.0)
-            w, conditions = codes(samples, Recipe.truncation_psi)
+            w, conditions = self.measured_codes(samples, Recipe.truncation_psi, first_seed)
 
             def synthesize(w: Tensor) -> Tensor:  # of the first len(w) samples
-                return torch.cat(list(batches(generator, w, conditions)))
+                return self.in_turns(w, conditions, turn)
 
-            spread = natural_spread(natural, vectors, directions.layers)
-            return calibrate(synthesize, w, vectors, directions.layers, spread, progress)
+            spread = self.natural_spread(vectors, directions.layers, first_seed)
+            return calibrate(synthesize, w, vectors, directions.layers, spread, progress, known)
+
+    def in_turns(self, w: Tensor, conditions: Mapping[str, Any], turn: Turn = at_once) -> Tensor:
+        """Images [N, C, H, W] of w: each batch is one call of `turn`, which may let others go first."""
+        generator = self.generator
+        size = PIXELS_PER_BATCH if generator.device.type == "cuda" else PIXELS_PER_TURN
+        size = max(1, size // generator.resolution**2)
+
+        def batch(rows: range) -> Tensor:
+            with torch.inference_mode():  # which every thread has of its own
+                return generator.synthesize(
+                    w[rows.start : rows.stop].to(generator.device),
+                    **take_rows(conditions, rows, generator.device),
+                )
+
+        starts = range(0, len(w), size)
+        return torch.cat(
+            [turn(functools.partial(batch, range(i, min(i + size, len(w))))) for i in starts]
+        )
+
+    def natural_spread(
+        self, vectors: Tensor, layers: Sequence[int], first_seed: int = MEASURED_FROM
+    ) -> Tensor:
+        """Standard deviation of natural w along vectors [K, w_dim]: [K] float64."""
+        with torch.inference_mode():
+            natural, _ = self.measured_codes(NATURAL_SEEDS, 1.0, first_seed)
+            return natural_spread(natural, vectors, layers)
+
+    def measured_codes(
+        self, n: int, truncation_psi: float, first_seed: int = MEASURED_FROM
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """(w, conditions) of the seeds from `first_seed` on, of a conditional model classes in turn."""
+        generator = self.generator
+        z = generator.sample_z(range(first_seed, first_seed + n)).to(generator.device)
+        label = None
+        if generator.label_dim:
+            classes = torch.arange(n, device=z.device) % generator.label_dim
+            label = torch.nn.functional.one_hot(classes, generator.label_dim).to(z)
+        w = generator.map(z, label, truncation_psi)
+        return w, generator.conditions(label, truncation_psi)
 
     def ws(self, recipe: Recipe, edited: bool = True) -> Tensor:
         """w [num_samples, num_ws, w_dim] of a recipe, with or without its edits.

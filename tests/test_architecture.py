@@ -83,7 +83,8 @@ BELOW = {
     "labels.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
     "generators": ["sefa.formats", "sefa.factorization", "sefa.editing", "sefa.rendering"],
     "formats": ["sefa.factorization", "sefa.editing", "sefa.rendering", "sefa.export"],
-    "rendering.py": ["sefa.formats", "sefa.export"],
+    "measurements.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
+    "rendering.py": ["sefa.formats", "sefa.export", "sefa.measurements"],
     "export.py": ["sefa.formats", "sefa.generators"],
 }
 

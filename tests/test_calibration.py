@@ -10,6 +10,7 @@ from sefa.calibration import (
     calibrate,
     compared,
     image_distance,
+    likeness,
     matching_alpha,
     natural_spread,
     reach,
@@ -122,6 +123,31 @@ def test_a_direction_moves_the_layers_it_is_for():
     w = torch.randn(4, 2, 4, generator=seeded(0))
     found = calibrate(shade, w, torch.eye(4)[:2], [1], torch.ones(2))  # shade looks at 0 alone
     assert found.unit.tolist() == [calibration.LARGEST] * 2
+
+
+def test_directions_that_do_the_same_are_alike_in_whichever_layers():
+    def paint(w):  # index 0 brightens, 1 darkens, 2 reddens, 3 nothing
+        images = flat(*(w[:, 0, 0] - 2 * w[:, 1, 1]).tolist()).clone()
+        images[:, 0] += w[:, 0, 2, None, None] / 2
+        return images / 20
+
+    w = torch.randn(8, 2, 4, generator=seeded(0))
+    found = [calibrate(paint, w, torch.eye(4), [i], torch.ones(4)).changes for i in (0, 1)]
+    alike = likeness(*found)
+    assert alike.shape == (4, 4) and alike[0, 1].item() == pytest.approx(-1, abs=1e-3)
+    assert likeness(found[0], found[0])[0, 2].item() == pytest.approx(3**-0.5, abs=1e-3)
+    assert alike[3].abs().max() == 0
+
+
+def test_a_calibration_that_is_stopped_goes_on_where_it_was():
+    w = torch.randn(8, 2, 4, generator=seeded(0))
+    given = shade, w, torch.eye(4), [0], torch.tensor([1.0, 2.0, 3.0, 0.5])
+    whole = calibrate(*given)
+    part = calibrate(*given, lambda done, total: done < 2)
+    assert len(part) == 2 and torch.equal(part.unit, whole.unit[:2])
+    rest = calibrate(*given, known=part)
+    for name in ("unit", "reach", "consistency", "changes"):
+        assert torch.equal(getattr(rest, name), getattr(whole, name))
 
 
 def test_natural_spread_is_the_deviation_along_each_direction():

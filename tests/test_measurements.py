@@ -1,0 +1,89 @@
+"""Calibrations on disk: a round trip, other weights, and files that are no calibration."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sefa import measurements
+from sefa.calibration import Calibration
+from sefa.measurements import calibration_path, load_calibration, save_calibration
+
+WEIGHTS, OTHERS = "ab" * 32, "ab" * 16 + "cd" * 16  # the same in what a file's name has of them
+LAYERS = [0, 1, 4]
+
+
+def some_calibration(k=3):
+    numbers = torch.rand(3, k, dtype=torch.float64) + 0.1
+    return Calibration(*numbers, 0.07, torch.randn(k, 4, 3, 16, 16).half())
+
+
+def test_what_is_saved_is_loaded_for_these_weights_and_layers_alone(tmp_path):
+    saved = some_calibration()
+    save_calibration(tmp_path / "new", WEIGHTS, LAYERS, saved)
+    folders = [tmp_path / "missing", tmp_path / "new"]
+    loaded = load_calibration(folders, WEIGHTS, LAYERS)
+    for field in fields(Calibration):
+        a, b = getattr(saved, field.name), getattr(loaded, field.name)
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    assert load_calibration(folders, OTHERS, LAYERS) is None
+    assert load_calibration(folders, WEIGHTS, [0, 1]) is None
+    assert load_calibration([], WEIGHTS, LAYERS) is None
+    with pytest.raises(ValueError, match="no SHA-256"):
+        load_calibration(folders, "../../etc/passwd", LAYERS)
+
+
+def damaged(path, how):
+    about = {"version": 1, "weights": WEIGHTS, "layers": "0-1,4", "change": 0.07}
+    c = some_calibration()
+    tensors = {name: getattr(c, name) for name in ("unit", "reach", "consistency", "changes")}
+    how(about, tensors)
+    save_file(tensors, path, {"sefa": json.dumps(about)})
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda about, tensors: about.update(version=0),
+        lambda about, tensors: about.update(change=-1.0),
+        lambda about, tensors: about.pop("change"),
+        lambda about, tensors: tensors.pop("unit"),
+        lambda about, tensors: tensors.update(unit=torch.zeros(3, dtype=torch.float64)),
+        lambda about, tensors: tensors.update(unit=torch.full((3,), torch.nan).double()),
+        lambda about, tensors: tensors.update(reach=torch.ones(2, dtype=torch.float64)),
+        lambda about, tensors: tensors.update(changes=torch.ones(3, 4)),
+    ],
+)
+def test_a_file_that_is_no_calibration_is_none(tmp_path, how):
+    path = calibration_path(tmp_path, WEIGHTS, LAYERS)
+    damaged(path, lambda about, tensors: None)
+    assert load_calibration([tmp_path], WEIGHTS, LAYERS) is not None
+    damaged(path, how)
+    assert load_calibration([tmp_path], WEIGHTS, LAYERS) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"[" * 100_000])
+def test_garbage_is_no_calibration(tmp_path, content):
+    calibration_path(tmp_path, WEIGHTS, LAYERS).write_bytes(content)
+    assert load_calibration([tmp_path], WEIGHTS, LAYERS) is None
+
+
+def test_the_cache_keeps_the_last_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(measurements, "MAX_FILES", 2)
+    for i in range(4):
+        save_calibration(tmp_path, WEIGHTS, [i], replace(some_calibration(), change=i + 1.0))
+        path = calibration_path(tmp_path, WEIGHTS, [i])
+        measurements.os.utime(path, (i, i))
+    kept = [load_calibration([tmp_path], WEIGHTS, [i]) for i in range(4)]
+    assert [c and c.change for c in kept] == [None, None, 3.0, 4.0]
+    assert len(list(tmp_path.iterdir())) == 2  # and nothing half written
+
+
+def test_the_cache_is_where_the_owner_wants_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEFA_CACHE", str(tmp_path))
+    assert measurements.cache_folder() == tmp_path
+    monkeypatch.delenv("SEFA_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert measurements.cache_folder() == tmp_path / "sefa"
