@@ -8,7 +8,8 @@ order and sign. As a URL query:
 
 `edits` are separated by "~", each `layers:direction:alpha`; a direction is an eigenvalue index or,
 for one that has no index of its own, coefficients in such directions (`index*coefficient+...`).
-`layers` and `k` are what the page shows sliders for; `class` is the class of a conditional model.
+`layers`, `order` and `k` are what the page shows sliders for; `class` is the class of a conditional
+model.
 """
 
 import math
@@ -30,10 +31,15 @@ MAX_SEMANTICS = 20
 MAX_ALPHA = 100.0  # far outside every family's natural range (at most 15)
 MAX_PSI = 2.0
 MAX_EDITS = 64
-MAX_TERMS = 16
+MAX_TERMS = 64  # of one direction: as many as a brushed region takes
+MAX_ALL_TERMS = 1024  # of all edits together
 MAX_LAYERS = 64  # more w indices than any family has
 MAX_NAME = 200
 MAX_QUERY = 65536  # the longest recipe within these bounds takes 40 000
+# What a page can show sliders for beside the directions of some layers: those that have names, and
+# the best of every layer group.
+VIEWS = ("named", "groups")
+ORDERS = ("eigenvalue", "effect", "layers")
 
 
 def edit(w: Tensor, direction: Tensor, alpha: float, layers: Iterable[int]) -> Tensor:
@@ -107,7 +113,8 @@ class Recipe:
     seed: 0 to 2**32 - 1; num_samples: 1 to MAX_SAMPLES.
     truncation_psi: 0 to MAX_PSI; truncation_cutoff: number of leading w indices, None for all.
     class_index: class of a conditional model, >= 0.
-    layers, num_semantics: which directions have sliders; edits: what is applied, in any layers.
+    layers, order, num_semantics: which directions have sliders: those of some layers, or one of
+        VIEWS; in which of ORDERS; how many. edits: what is applied, in any layers.
     """
 
     model: str = "avatars"
@@ -117,6 +124,7 @@ class Recipe:
     truncation_cutoff: int | None = None
     class_index: int = 0
     layers: str = "all"
+    order: str = "eigenvalue"
     num_semantics: int = 5
     edits: tuple[Edit, ...] = ()
 
@@ -125,7 +133,7 @@ class Recipe:
 
     def originals(self) -> "Recipe":
         """The recipe of the unedited samples: the same for all that differ in edits and sliders."""
-        return replace(self, edits=(), layers="all", num_semantics=1)
+        return replace(self, edits=(), layers="all", order="eigenvalue", num_semantics=1)
 
     def to_query(self) -> str:
         """The query string, without "?"; values equal to the default are written too."""
@@ -135,7 +143,10 @@ class Recipe:
             pairs.append(("cutoff", str(self.truncation_cutoff)))
         if self.class_index:
             pairs.append(("class", str(self.class_index)))
-        pairs += [("layers", self.layers), ("k", str(self.num_semantics))]
+        pairs.append(("layers", self.layers))
+        if self.order != Recipe.order:
+            pairs.append(("order", self.order))
+        pairs.append(("k", str(self.num_semantics)))
         if self.edits:
             pairs.append(("edits", "~".join(edit.to_text() for edit in self.edits)))
         return urlencode(pairs, safe=",:~*/@")
@@ -199,6 +210,12 @@ def parse_edits(text: str, notices: list[str]) -> tuple[Edit, ...]:
             edits.append(Edit.from_text(part))
         except UserError as error:
             notices.append(f"From the link, an edit was ignored: {error}")
+    terms = 0
+    for count, change in enumerate(edits):
+        terms += len(change.direction)
+        if terms > MAX_ALL_TERMS:
+            notices.append(f"From the link, only the first {count} edits were taken.")
+            return tuple(edits[:count])
     return tuple(edits)
 
 
@@ -259,6 +276,17 @@ def canonical_layers(text: Any) -> str:
         ) from None
 
 
+def canonical_view(text: Any) -> str:
+    """One of VIEWS, or layers as `canonical_layers` writes them."""
+    return text if isinstance(text, str) and text in VIEWS else canonical_layers(text)
+
+
+def order_name(text: Any) -> str:
+    if not isinstance(text, str) or text not in ORDERS:
+        raise UserError(f"the order is one of {', '.join(ORDERS)}.")
+    return text
+
+
 def model_name(text: Any) -> str:
     if not isinstance(text, str) or len(text) > MAX_NAME or not re.fullmatch(r"[\w./@+-]+", text):
         raise UserError("this is not the name of a model.")
@@ -276,7 +304,8 @@ QUERY_FIELDS = {
         lambda text: integer(text, "the truncation cutoff", 0, MAX_LAYERS),
     ),
     "class": ("class_index", lambda text: integer(text, "the class", 0, 10**6)),
-    "layers": ("layers", canonical_layers),
+    "layers": ("layers", canonical_view),
+    "order": ("order", order_name),
     "k": ("num_semantics", lambda text: integer(text, "the number of semantics", 1, MAX_SEMANTICS)),
 }
 assert {field for field, _ in QUERY_FIELDS.values()} | {"edits"} == {f.name for f in fields(Recipe)}
@@ -297,7 +326,7 @@ def fit(recipe: Recipe, num_ws: int, w_dim: int, label_dim: int) -> tuple[Recipe
         return None
 
     layers = recipe.layers
-    if reason := misfit(layers):
+    if layers not in VIEWS and (reason := misfit(layers)):
         notices.append(reason)
         layers = "all"
     edits = []

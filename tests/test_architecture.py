@@ -80,6 +80,7 @@ BELOW = {
     "factorization.py": ["sefa.formats", "sefa.editing", "sefa.rendering", "sefa.export"],
     "calibration.py": ["sefa.formats", "sefa.rendering", "sefa.export"],
     "editing.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
+    "regions.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
     "labels.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
     "generators": ["sefa.formats", "sefa.factorization", "sefa.editing", "sefa.rendering"],
     "formats": ["sefa.factorization", "sefa.editing", "sefa.rendering", "sefa.export"],
@@ -96,7 +97,7 @@ def test_parts_of_the_library_use_only_what_is_below_them(part):
         assert not uses(path, *BELOW[part], "sefa.__main__"), name_of(path)
 
 
-@pytest.mark.parametrize("name", ["factorization.py", "editing.py", "labels.py"])
+@pytest.mark.parametrize("name", ["factorization.py", "editing.py", "labels.py", "regions.py"])
 def test_mathematics_takes_tensors_never_paths(name):
     path = ROOT / "sefa" / name
     assert not uses(path, "pathlib", "os", "io", "torch.load", "safetensors", "zipfile", "pickle")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sefa import Edit, Recipe, UserError, editing
 from sefa.editing import (
+    MAX_ALL_TERMS,
     MAX_ALPHA,
     MAX_EDITS,
     MAX_LAYERS,
@@ -18,6 +19,8 @@ from sefa.editing import (
     MAX_SEED,
     MAX_SEMANTICS,
     MAX_TERMS,
+    ORDERS,
+    VIEWS,
     fit,
 )  # fmt: skip
 from sefa.factorization import format_layers, parse_layers
@@ -45,7 +48,8 @@ recipes = st.builds(
     truncation_psi=st.floats(0, MAX_PSI),
     truncation_cutoff=st.none() | st.integers(0, MAX_LAYERS),
     class_index=st.integers(0, 10**6),
-    layers=layer_texts,
+    layers=layer_texts | st.sampled_from(VIEWS),
+    order=st.sampled_from(ORDERS),
     num_semantics=st.integers(1, MAX_SEMANTICS),
     edits=st.lists(edits, max_size=4).map(tuple),
 )
@@ -66,7 +70,8 @@ def assert_sane(recipe):
         assert type(value) is int and low <= value <= high
     assert type(recipe.truncation_psi) is float and 0 <= recipe.truncation_psi <= MAX_PSI
     assert recipe.seeds()[-1] <= MAX_SEED
-    assert parse_layers(recipe.layers, MAX_LAYERS)
+    assert recipe.layers in VIEWS or parse_layers(recipe.layers, MAX_LAYERS)
+    assert recipe.order in ORDERS
     assert len(recipe.edits) <= MAX_EDITS
     for change in recipe.edits:
         assert parse_layers(change.layers, MAX_LAYERS)
@@ -119,6 +124,7 @@ def test_a_mapping_of_decoded_values_reads_alike(recipe):
 
 def test_the_longest_recipe_fits_into_a_link():
     terms = tuple((65535, -123456.78901234567 / (i + 1)) for i in range(MAX_TERMS))
+    few = terms[: MAX_ALL_TERMS // MAX_EDITS]
     layers = format_layers(range(0, MAX_LAYERS, 2))
     longest = Recipe(
         "n" * 200,
@@ -128,10 +134,16 @@ def test_the_longest_recipe_fits_into_a_link():
         MAX_LAYERS,
         10**6,
         layers,
+        "eigenvalue",
         MAX_SEMANTICS,
-        tuple(Edit(layers, terms, -99.123456789012345) for _ in range(MAX_EDITS)),
+        tuple(Edit(layers, few, -99.123456789012345) for _ in range(MAX_EDITS)),
     )
     assert Recipe.from_query(longest.to_query()) == (longest, [])
+    most = MAX_ALL_TERMS // MAX_TERMS
+    edits = tuple(Edit("all", terms, 1.0) for _ in range(most + 1))
+    recipe, notices = Recipe.from_query(Recipe(edits=edits).to_query())
+    assert recipe.edits == edits[:most]
+    assert notices == [f"From the link, only the first {most} edits were taken."]
 
 
 def test_nothing_said_is_the_default():
@@ -221,11 +233,12 @@ BAD_VALUES = {
     "cutoff": ["", "-1", "65", "None", "1.5", "inf"],
     "class": ["", "-1", "1000001", "cat", "1.5"],
     "layers": ["", "0-64", "5-2", "-1", "1e9", "²", "x" * 9000, "0," * 300, "<b>", "\0"],
+    "order": ["", "x", "Effect", "named"],
     "k": ["", "0", "21", "-5", "1e1"],
     "edits": [
         "x", "0:0", "0:0:1:2", "all::1", "all:0:", "all:0:nan", "all:0:inf", "all:0:100.1",
         "all:-1:1", "all:1.5:1", "all:65536:1", ":0:1", "99:0:1", "all:0*nan:1", "all:0*1e7:1",
-        "all:0*:1:", "all:0++1:1", "all:" + "0+" * 16 + "0:1", "all:0:<script>", "\0",
+        "all:0*:1:", "all:0++1:1", "all:" + "0+" * MAX_TERMS + "0:1", "all:0:<script>", "\0",
         "all:9" + "9" * 5000 + ":1", "~".join(["all:0:1"] * 65),
     ],
 }  # fmt: skip
