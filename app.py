@@ -17,6 +17,7 @@ import gradio as gr
 import checkpoints
 from sefa import Generator
 from sefa.editing import (
+    MAX_ALL_TERMS,
     MAX_ALPHA,
     MAX_EDITS,
     MAX_LAYERS,
@@ -25,27 +26,34 @@ from sefa.editing import (
     MAX_SAMPLES,
     MAX_SEED,
     MAX_SEMANTICS,
+    VIEWS,
     Edit,
     Recipe,
     canonical_layers,
+    canonical_view,
     fit,
     integer,
+    order_name,
     parse_edits,
     real,
 )
 from sefa.errors import UserError
 from sefa.export import encode_images
-from sefa.factorization import Directions, format_layers, parse_layers
-from sefa.labels import Labels
-from ui import engine
+from sefa.factorization import parse_layers
+from ui import engine, measuring
 from ui.gallery import STAMP, frame, gallery
+from ui.rows import Row, layer_groups, rows_of, say_layers, selections
 
 PAPER = "https://arxiv.org/abs/2007.06600"
 INTRO = f"""# Look what is inside a GAN
 Each slider moves every image along one direction that the generator's own weights reveal, in
 closed form: no training, no labels ([SeFa, CVPR 2021]({PAPER})). **Drag one.**"""
 
-LAYER_GROUPS = (("Coarse", 0, 1), ("Middle", 2, 5), ("Fine", 6, None))  # the official interface's
+ORDER_CHOICES = [
+    ("Measured effect", "effect"),
+    ("Eigenvalue", "eigenvalue"),
+    ("Layer group", "layers"),
+]
 CUSTOM = "custom"
 MAX_FIRST_SLIDERS = 10  # more would hide what is below them
 MAX_SEQUENCE = 2**53  # as far as a browser counts without gaps
@@ -53,6 +61,7 @@ CONTROLS = (  # what a request carries, in this order, then one alpha a slider
     "model",
     "layers",
     "custom",
+    "order",
     "num_semantics",
     "num_samples",
     "seed",
@@ -61,6 +70,8 @@ CONTROLS = (  # what a request carries, in this order, then one alpha a slider
     "class_index",
     "shown_model",
     "shown_layers",
+    "shown_order",
+    "shown_rows",
     "kept",
 )
 
@@ -73,15 +84,14 @@ def read(values: Sequence[Any]) -> Recipe:
     Raises `UserError` for a value out of range, as a stranger may send anything.
     """
     c = dict(zip(CONTROLS, values, strict=False))
-    alphas = values[len(CONTROLS) :]
+    sliders = values[len(CONTROLS) :]
     notices: list[str] = []
     edits = list(parse_edits(str(c["kept"] or "")[:MAX_QUERY], notices))
-    layers = canonical_layers(c["shown_layers"])
-    for index, value in enumerate(alphas[:MAX_SEMANTICS]):
-        alpha = real(value, "A slider", -MAX_ALPHA, MAX_ALPHA)
-        if alpha:
-            edits.append(Edit.along(layers, index, alpha))
-    if len(edits) > MAX_EDITS:
+    for step, value in zip(read_steps(c["shown_rows"]), sliders, strict=False):
+        farthest = MAX_ALPHA / step.alpha
+        if units := real(value, "A slider", -farthest, farthest):
+            edits.append(replace(step, alpha=alpha_of(units, step)))
+    if len(edits) > MAX_EDITS or sum(len(e.direction) for e in edits) > MAX_ALL_TERMS:
         raise UserError(f"At most {MAX_EDITS} edits add up; reset some sliders first.")
     num_samples = integer(c["num_samples"], "The number of samples", 1, MAX_SAMPLES)
     return Recipe(
@@ -91,58 +101,69 @@ def read(values: Sequence[Any]) -> Recipe:
         truncation_psi=real(c["psi"], "Truncation", 0.0, MAX_PSI),
         truncation_cutoff=integer(c["cutoff"] or 0, "Truncated layers", 0, MAX_LAYERS) or None,
         class_index=integer(c["class_index"] or 0, "The class", 0, 10**6),
-        layers=layers,
+        layers=canonical_view(c["shown_layers"]),
+        order=order_name(c["shown_order"]),
         num_semantics=integer(c["num_semantics"], "The number of semantics", 1, MAX_SEMANTICS),
         edits=tuple(edits),
     )
 
 
-def split_edits(recipe: Recipe, sliders: int) -> tuple[list[float], list[Edit]]:
-    """(alpha of each slider, the edits that have no slider now: other layers, or further down)."""
-    alphas = [0.0] * sliders
+def read_steps(text: Any) -> list[Edit]:
+    """What one unit of each slider does, as `write_steps` wrote it. Raises `UserError`."""
+    parts = list(filter(None, str(text or "")[:MAX_QUERY].split("~")))
+    steps = [Edit.from_text(part) for part in parts[:MAX_SEMANTICS]]
+    if any(step.alpha < 0.001 for step in steps):
+        raise UserError("One unit of a slider must be an alpha of at least 0.001.")
+    return steps
+
+
+def write_steps(rows: Sequence[Row]) -> str:
+    """What one unit of each slider does, as text."""
+    return "~".join(row.step.to_text() for row in rows)
+
+
+def alpha_of(units: float, step: Edit) -> float:
+    """The raw alpha of so many units; a few digits less than a float has, so that links are short."""
+    return max(-MAX_ALPHA, min(float(f"{units * step.alpha:.10g}"), MAX_ALPHA))
+
+
+def split_edits(recipe: Recipe, steps: Sequence[Edit]) -> tuple[list[float], list[Edit]]:
+    """(units of each slider, the edits that have no slider now: other layers, or further down)."""
+    places = {(step.layers, step.direction): i for i, step in enumerate(steps)}
+    alphas = [0.0] * len(steps)
     kept = []
     for change in recipe.edits:
-        (index, coefficient), *more = change.direction
-        on_slider = change.layers == recipe.layers and not more and coefficient == 1.0
-        if on_slider and index < sliders and abs(alphas[index] + change.alpha) <= MAX_ALPHA:
-            alphas[index] += change.alpha
+        i = places.get((change.layers, change.direction))
+        if i is not None and abs(alphas[i] + change.alpha) <= MAX_ALPHA:
+            alphas[i] += change.alpha
         else:
             kept.append(change)
-    return alphas, kept
+    return [alpha / step.alpha for alpha, step in zip(alphas, steps, strict=True)], kept
 
 
-def layer_choices(num_ws: int, labels: Labels) -> list[tuple[str, str]]:
-    """The layer groups that a model has, as (label, selection): the usual ones, and others whose
-    directions have names.
+def layer_choices(model: engine.OpenModel) -> list[tuple[str, str]]:
+    """What the layer picker offers, as (label, selection): what has names, the best of every
+    group, and the layer groups themselves.
     """
-    choices = [("All", "all")]
-    if num_ws == 1:
-        return choices
-    for name, first, last in LAYER_GROUPS:
-        last = num_ws - 1 if last is None else min(last, num_ws - 1)
-        if first <= last:
-            text = format_layers(range(first, last + 1))
-            choices.append((f"{name} {text.replace('-', '–')}", text))
-    usual = [parse_layers(text, num_ws) for _, text in choices]
-    for layers in sorted({layers for layers, _ in labels.names}):
-        if list(layers) not in usual:
-            text = format_layers(layers)
-            choices.append((f"Layers {text.replace('-', '–')}", text))
-    return [*choices, ("Custom", CUSTOM)]
+    num_ws = model.loaded.generator.num_ws
+    choices = [("Named", "named")] if engine.labels_of(model).names else []
+    if num_ws > 1:
+        choices.append(("Best of each group", "groups"))
+    choices.append(("All layers", "all"))
+    choices += [(f"{name} {text.replace('-', '–')}", text) for name, text in layer_groups(num_ws)]
+    return [*choices, ("Custom", CUSTOM)] if num_ws > 1 else choices
 
 
 def first_look(model: engine.OpenModel) -> Recipe:
-    """What somebody sees first: a seed worth it, and the layers with the most named directions.
+    """What somebody sees first: a seed worth it, and the directions that have names.
 
-    There are sliders for all of those names, as far as MAX_FIRST_SLIDERS.
+    As many as MAX_FIRST_SLIDERS; those that do most where there are no names.
     """
-    labels, num_ws = engine.labels_of(model), model.loaded.generator.num_ws
-    selections = [value for _, value in layer_choices(num_ws, labels) if value != CUSTOM]
-    named = {text: labels.indices(parse_layers(text, num_ws)) for text in selections}
-    layers = max(named, key=lambda text: len(named[text]))  # "all" where there are no names
-    recipe = Recipe(model=model.name, seed=next(iter(labels.seeds), 0), layers=layers)
-    sliders = max([recipe.num_semantics, *(index + 1 for index in named[layers])])
-    return replace(recipe, num_semantics=min(sliders, MAX_FIRST_SLIDERS))
+    labels = engine.labels_of(model)
+    recipe = Recipe(model=model.name, seed=next(iter(labels.seeds), 0), order="effect")
+    if not labels.names:
+        return recipe
+    return replace(recipe, layers="named", num_semantics=min(len(labels.names), MAX_FIRST_SLIDERS))
 
 
 def class_choices(generator: Generator) -> list[tuple[str, int]]:
@@ -160,6 +181,11 @@ def model_choices() -> list[tuple[str, str]]:
     ]
 
 
+def select_view(text: Any, num_ws: int) -> str:
+    """A view, or a selection as recipes write it. Raises `UserError` as `select_layers` does."""
+    return text if isinstance(text, str) and text in VIEWS else select_layers(text, num_ws)
+
+
 def select_layers(text: Any, num_ws: int) -> str:
     """A selection as recipes write it. Raises `UserError` naming the layers this model has."""
     if isinstance(text, str):
@@ -170,13 +196,17 @@ def select_layers(text: Any, num_ws: int) -> str:
 # --- what the page says ---------------------------------------------------------------------------
 
 
-def say_found(model: engine.OpenModel, recipe: Recipe, seconds: float) -> str:
+def say_found(model: engine.OpenModel, recipe: Recipe) -> str:
     """The line above the sliders: what the decomposition was of, and how long it took."""
     generator = model.loaded.generator
-    layers = parse_layers(recipe.layers, generator.num_ws)
-    names = [generator.layer_names[i] for i in (layers[0], layers[-1])]
-    span = names[0] if len(layers) == 1 else f"{names[0]} … {names[1]}"
-    part = f"{len(layers)} of {generator.num_ws} layers" if generator.num_ws > 1 else "one layer"
+    if recipe.layers in VIEWS:
+        whose = "that somebody named" if recipe.layers == "named" else "that do most, of all groups"
+        return f"**Directions** {whose}, found in closed form in the generator's weights"
+    directions, seconds = engine.find_directions(model, recipe.layers)
+    names = [generator.layer_names[i] for i in (directions.layers[0], directions.layers[-1])]
+    span = names[0] if len(directions.layers) == 1 else f"{names[0]} … {names[1]}"
+    some = f"{len(directions.layers)} of {generator.num_ws} layers"
+    part = some if generator.num_ws > 1 else "one layer"
     return (
         f"**{generator.w_dim} directions** from {part} ({span}), "
         f"found in **{f'{seconds * 1000:.0f}' if seconds >= 0.001 else 'under 1'} ms**"
@@ -194,13 +224,6 @@ def say_model(model: engine.OpenModel) -> str:
     if generator.label_dim:
         facts.append(f"{generator.label_dim} classes")
     return f"{', '.join(facts)} · licence tag: {entry.licence_shown} · {source}{commit}"
-
-
-def say_direction(model: engine.OpenModel, directions: Directions, index: int) -> str:
-    """What stands beside a slider: "Smile → · 003" for a direction that somebody named."""
-    if name := engine.labels_of(model).text(directions.layers, index):
-        return f"{name} · {index:03d}"
-    return f"Semantic {index:03d} · eigenvalue {directions.eigenvalues[index]:.2f}"
 
 
 def say_kept(model: engine.OpenModel, kept: Sequence[Edit]) -> str:
@@ -245,12 +268,11 @@ def in_one_sentence(function: Callable) -> Callable:
 def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> list[Any]:
     """Updates of all controls and texts for a recipe that fits the model."""
     generator = model.loaded.generator
-    directions, seconds = engine.find_directions(model, recipe.layers)
-    sliders = min(recipe.num_semantics, len(directions.eigenvalues))
-    alphas, kept = split_edits(recipe, sliders)
-    choices = layer_choices(generator.num_ws, engine.labels_of(model))
+    rows = rows_of(model, recipe)
+    units, kept = split_edits(recipe, [row.step for row in rows])
+    choices = layer_choices(model)
     listed = recipe.layers in [value for _, value in choices]
-    several = generator.num_ws > 1  # else there is nothing to pick
+    several = len(choices) > 1  # else there is nothing to pick
     picked = recipe.layers if listed else CUSTOM if several else "all"
     # An empty number field arrives as 0, so on the page 0 truncates all layers; a recipe that
     # truncates none is shown as psi 1, which is the same.
@@ -260,6 +282,7 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
         gr.update(value=model.name),
         gr.update(choices=choices, value=picked, visible=several),
         gr.update(value="" if listed else recipe.layers, visible=several and not listed),
+        recipe.order,
         recipe.num_semantics,
         recipe.num_samples,
         recipe.seed,
@@ -274,20 +297,19 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
         ),
         model.name,
         recipe.layers,
+        recipe.order,
+        write_steps(rows),
         "~".join(change.to_text() for change in kept),
     ]
-    for i in range(MAX_SEMANTICS):
-        if i < sliders:
-            limit = max(generator.edit_range, abs(alphas[i]))
-            label = say_direction(model, directions, i)
-            updates.append(
-                gr.update(value=alphas[i], label=label, minimum=-limit, maximum=limit, visible=True)
-            )
-        else:
-            updates.append(gr.update(value=0.0, visible=False))
+    for row, value in zip(rows, units, strict=True):
+        limit = max(row.limit, abs(value))
+        about = {"label": row.label, "info": row.facts, "minimum": -limit, "maximum": limit}
+        updates.append(gr.update(value=value, visible=True, **about))
+    hidden = gr.update(value=0.0, visible=False)
     return [
         *updates,
-        say_found(model, recipe, seconds),
+        *[hidden] * (MAX_SEMANTICS - len(rows)),
+        say_found(model, recipe),
         say_model(model),
         gr.update(value=say_kept(model, kept), visible=bool(kept)),
         say(notices),
@@ -338,9 +360,10 @@ def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any
     wanted = wish["custom"] if wish["layers"] == CUSTOM else wish["layers"]
     if wish["layers"] != CUSTOM or str(wanted or "").strip():
         try:
-            recipe = replace(recipe, layers=select_layers(wanted, generator.num_ws))
+            recipe = replace(recipe, layers=select_view(wanted, generator.num_ws))
         except UserError as error:
             notices.append(str(error))
+    recipe = replace(recipe, order=order_name(wish["order"]))
     recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
     updates = lay_out(model, recipe, [*notices, *misfits])
     if wish["layers"] == CUSTOM:  # what is being typed stays
@@ -369,6 +392,45 @@ def show_bytes(progress: gr.Progress) -> Callable[[int, int | None], None]:
         progress(done / total if total else 0, desc=f"Downloading, {megabytes}")
 
     return report
+
+
+@in_one_sentence
+def measure(
+    name: Any,
+    view: Any,
+    done: Any,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> Any:
+    """Measures what the sliders' directions do, where that is not known; then counts one up.
+
+    `name`, `view`: of the model and the directions shown. The count tells the page that rows have
+    changed; it stays as it is where nothing has.
+    """
+    if measuring.seconds() <= 0:
+        return gr.skip()
+    model = engine.open_model(name)
+    missing = [s for s in selections(model, str(view)) if not measuring.is_measured(model, s)]
+    for i, layers in enumerate(missing):
+        where = f" in {say_layers(layers)}" if len(missing) > 1 else ""
+
+        def report(at: int, total: int, i: int = i, where: str = where) -> None:
+            text = f"Measuring what each direction does{where}, {at} of {total}"
+            progress((i + at / total) / len(missing), desc=text)
+
+        report(0, 1)
+        measuring.measure(model, layers, report)
+    return integer(done, "The count", 0, MAX_SEQUENCE) + 1 if missing else gr.skip()
+
+
+@in_one_sentence
+def relay(*values: Any) -> list[Any]:
+    """The page's own recipe once more, for rows that are known better now; pickers stay."""
+    recipe = read(values)
+    updates = lay_out(engine.open_model(recipe.model), recipe, [])
+    for name in ("model", "layers", "custom", "order"):  # somebody may be choosing
+        updates[CONTROLS.index(name)] = gr.skip()
+    updates[-1] = gr.skip()  # the notice
+    return updates
 
 
 @in_one_sentence
@@ -529,7 +591,7 @@ def build_page() -> gr.Blocks:
             with gr.Column(scale=5, min_width=320):
                 found = gr.Markdown(elem_id="found", **initial["found"])
                 sliders = [
-                    gr.Slider(step=0.05, elem_id=f"semantic-{i}", **initial[f"slider {i}"])
+                    gr.Slider(step=0.1, elem_id=f"semantic-{i}", **initial[f"slider {i}"])
                     for i in range(MAX_SEMANTICS)
                 ]
                 kept_text = gr.Markdown(elem_id="kept", **initial["kept_text"])
@@ -541,9 +603,10 @@ def build_page() -> gr.Blocks:
                     facts = gr.Markdown(elem_id="model-facts", **initial["facts"])
         # What a request carries besides: what the sliders mean, and the request's number.
         c["shown_model"] = gr.Textbox(visible=False, **initial["shown_model"])
-        c["shown_layers"] = gr.Textbox(visible=False, **initial["shown_layers"])
-        c["kept"] = gr.Textbox(visible=False, **initial["kept"])
+        for name in ("shown_layers", "shown_order", "shown_rows", "kept"):
+            c[name] = gr.Textbox(visible=False, **initial[name])
         sequence = gr.Number(0, visible=False)
+        measured = gr.Number(0, visible=False)  # counted up when rows are known better
         dragging = gr.Checkbox(False, visible=False)
         let_go = gr.Button("Draw", elem_id="settle", visible="hidden")
 
@@ -577,8 +640,9 @@ def build_page() -> gr.Blocks:
             **draw,
             trigger_mode="always_last",
         )
-        gr.on(
-            [c["model"].input, c["layers"].input, c["custom"].submit, c["num_semantics"].input],
+        chosen = gr.on(
+            [c[name].input for name in ("model", "layers", "order", "num_semantics")]
+            + [c["custom"].submit],
             choose_event,
             controls,
             everything,
@@ -587,11 +651,11 @@ def build_page() -> gr.Blocks:
             trigger_mode="always_last",
             show_progress="full",  # a download may take minutes
             show_progress_on=c["model"],
-        ).success(**draw)
+        )
         seen = [c["seed"], c["shown_model"]]
         shuffle.click(None, seen, c["seed"], js=next_seed(model), **private).then(**draw)
         reset.click(None, None, [*sliders, c["kept"], kept_text], js=RESET, **private).then(**draw)
-        page.load(
+        opened = page.load(
             open_link,
             None,
             everything,
@@ -599,7 +663,20 @@ def build_page() -> gr.Blocks:
             **in_parallel,
             show_progress="full",
             show_progress_on=c["model"],
-        ).success(**draw)
+        )
+        for event in (chosen, opened):
+            event.success(**draw)
+            event.success(
+                measure,
+                [c["shown_model"], c["shown_layers"], measured],
+                measured,
+                **private,
+                concurrency_id="measure",
+                concurrency_limit=1,
+                show_progress="full",  # a minute, while everything else goes on
+                show_progress_on=found,
+            )
+        measured.change(relay, controls, everything, **private, show_progress="hidden")
 
         gr.api(factorize, api_name="factorize", **in_parallel)
         gr.api(edit, api_name="edit", **one_by_one)
@@ -632,6 +709,7 @@ def make_settings(initial: dict[str, dict]) -> dict[str, gr.components.Component
         elem_id="custom-layers",
         **initial["custom"],
     )
+    c["order"] = gr.Radio(ORDER_CHOICES, label="Order", elem_id="order", **initial["order"])
     with gr.Row():
         c["num_semantics"] = gr.Slider(
             1, MAX_SEMANTICS, step=1, label="Semantics", min_width=120, buttons=[],

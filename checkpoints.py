@@ -293,7 +293,7 @@ def load_labels(
     try:
         with open(HERE / model.labels, "rb") as file:
             content = file.read(MAX_BYTES)
-        return parse_labels(content, _sha256(path), generator.num_ws, generator.w_dim)
+        return parse_labels(content, sha256(path), generator.num_ws, generator.w_dim)
     except OSError as error:
         reason = f"{error.strerror or 'it cannot be read'}."
     except UserError as error:
@@ -483,13 +483,14 @@ def _check_sum(path: Path, model: Model) -> None:
     blob = path.parent / os.readlink(path) if path.is_symlink() else path
     if not re.fullmatch(r"[0-9a-f]{64}", blob.name):
         return
-    if _sha256(blob) != blob.name:
+    if sha256(blob) != blob.name:
         blob.unlink()
         path.unlink()
         raise UserError(f"{_where(model)} arrived damaged and was deleted: try again.")
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,7 +1,9 @@
 """What several tests share: a real browser, and the page served as a visitor gets it."""
 
+import atexit
 import os
 import shutil
+import tempfile
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from tests.serving import CHROMIUM_OPTIONS, ROOT, Server
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
+os.environ["SEFA_CACHE"] = tempfile.mkdtemp(prefix="sefa-tests-")  # never what a person measured
+atexit.register(shutil.rmtree, os.environ["SEFA_CACHE"], ignore_errors=True)
 torch.set_num_threads(1)  # tiny models only wait for their threads to meet
 
 
@@ -40,7 +44,7 @@ def browser():
 @pytest.fixture(scope="session")
 def server():
     """The page with the embedded model only, offline."""
-    server = Server(HF_HUB_OFFLINE="1", SEFA_MODELS="", SEFA_DEVICE="cpu")
+    server = Server(HF_HUB_OFFLINE="1", SEFA_MODELS="", SEFA_DEVICE="cpu", SEFA_MEASURE_SECONDS="0")
     # What is served, whatever becomes of the file meanwhile: it may be in training.
     server.weights = (ROOT / "demo_model/avatars.safetensors").read_bytes()
     yield server
@@ -77,6 +81,8 @@ def owned(tmp_path_factory):
             HF_HUB_OFFLINE="",
             NO_PROXY="127.0.0.1",
             SEFA_DEVICE="cpu",
+            SEFA_CACHE=str(folder / "measurements"),
+            SEFA_MEASURE_SECONDS="0",
             SEFA_MODELS=",".join(["nonsense", *(f"{repo}/model.safetensors" for repo in OWNED)]),
         )
         yield server, hub

@@ -30,7 +30,6 @@ from app import CONTROLS
 from sefa.editing import MAX_ALPHA, MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS, Edit, Recipe, fit
 from sefa.errors import UserError
 from sefa.generators import FAMILIES
-from sefa.labels import Labels
 from sefa.rendering import render
 from tests.helpers import TinyConditional, is_one_sentence, tiny_conditional, tiny_stylegan2
 from tests.hub import FakeHub
@@ -78,11 +77,13 @@ DEFAULT = Recipe()
 
 def request_values(recipe: Recipe = DEFAULT, **changes) -> list:
     """What the page sends for a recipe of the embedded model: CONTROLS, then the sliders."""
-    alphas, kept = app.split_edits(recipe, MAX_SEMANTICS)
+    steps = [Edit.along(recipe.layers, i, 1.0) for i in range(MAX_SEMANTICS)]  # units are raw
+    alphas, kept = app.split_edits(recipe, steps)
     controls = {
         "model": recipe.model,
         "layers": recipe.layers,
         "custom": "",
+        "order": recipe.order,
         "num_semantics": recipe.num_semantics,
         "num_samples": recipe.num_samples,
         "seed": recipe.seed,
@@ -91,6 +92,8 @@ def request_values(recipe: Recipe = DEFAULT, **changes) -> list:
         "class_index": recipe.class_index,
         "shown_model": recipe.model,
         "shown_layers": recipe.layers,
+        "shown_order": recipe.order,
+        "shown_rows": "~".join(step.to_text() for step in steps),
         "kept": "~".join(change.to_text() for change in kept),
     }
     for name, value in changes.items():
@@ -102,9 +105,15 @@ def request_values(recipe: Recipe = DEFAULT, **changes) -> list:
 
 
 def shown(updates) -> dict:
-    """The value of every control and text that a list of updates leaves on the page, by name."""
+    """The value of every control and text that a list of updates leaves on the page, by name.
+
+    And "alpha 0", ...: how far each slider goes along its direction.
+    """
     arguments = app.first_values(updates)
-    return {name: argument.get("value") for name, argument in arguments.items()}
+    values = {name: argument.get("value") for name, argument in arguments.items()}
+    for i, step in enumerate(app.read_steps(values["shown_rows"])):
+        values[f"alpha {i}"] = app.alpha_of(values[f"slider {i}"], step)
+    return values
 
 
 def notice_of(updates) -> str:
@@ -126,6 +135,9 @@ RECIPES = {
     "combination": Recipe(edits=(Edit("all", ((3, 0.6), (7, -0.8)), 1.5),)),
     "scaled": Recipe(edits=(Edit("all", ((0, 0.5),), 2.0),)),
     "beyond the slider": Recipe(edits=(Edit.along("all", 1, MAX_ALPHA),)),
+    "by effect": Recipe(order="effect", edits=(Edit.along("all", 5, 1.2345),)),
+    "named": Recipe(layers="named", edits=(Edit.along("0-1", 4, 1.0), Edit.along("0-1", 0, 2.0))),
+    "groups": Recipe(layers="groups", order="layers", edits=(Edit.along("0-1", 0, -0.3333),)),
     "psi as far as it goes": Recipe(truncation_psi=MAX_PSI, seed=2**32 - 4),
 }
 
@@ -141,10 +153,12 @@ def test_what_the_page_shows_reads_back_as_the_recipe(recipe, avatars):
     assert again.to_query().partition("&edits")[0] == recipe.to_query().partition("&edits")[0]
     # Every slider reaches its own value: Gradio refuses what lies outside.
     arguments = app.first_values(updates)
-    for i in range(recipe.num_semantics):
+    rows = app.read_steps(values["shown_rows"])
+    assert 0 < len(rows) <= recipe.num_semantics
+    for i in range(len(rows)):
         slider = arguments[f"slider {i}"]
         assert slider["visible"] and slider["minimum"] <= slider["value"] <= slider["maximum"]
-    assert not arguments.get(f"slider {recipe.num_semantics}", {}).get("visible")
+    assert not arguments.get(f"slider {len(rows)}", {}).get("visible")
     assert bool(values["kept"]) == bool(values["kept_text"])
 
 
@@ -156,43 +170,40 @@ def test_truncating_no_layer_is_shown_as_psi_one(avatars):
 
 def test_edits_of_one_slider_add_up_as_far_as_a_slider_goes():
     recipe = Recipe(edits=(Edit.along("all", 0, 80.0),) * 2 + (Edit.along("all", 1, 1.5),) * 2)
-    alphas, kept = app.split_edits(recipe, 5)
+    steps = [Edit.along("all", i, 0.5) for i in range(5)]
+    units, kept = app.split_edits(recipe, steps)
     # Together 160, which no slider and no recipe holds: the second stays an edit of its own.
-    assert alphas[:2] == [80.0, 3.0] and [e.alpha for e in kept] == [80.0]
+    assert units[:2] == [160.0, 6.0] and [e.alpha for e in kept] == [80.0]
 
 
-@pytest.mark.parametrize(
-    ("num_ws", "expected"),
-    [
-        (1, ["all"]),
-        (2, ["all", "0-1", "custom"]),
-        (3, ["all", "0-1", "2", "custom"]),
-        (6, ["all", "0-1", "2-5", "custom"]),
-        (7, ["all", "0-1", "2-5", "6", "custom"]),
-        (18, ["all", "0-1", "2-5", "6-17", "custom"]),
-    ],
-)
-def test_layer_groups_are_the_official_ones_that_the_model_has(num_ws, expected):
-    assert [value for _, value in app.layer_choices(num_ws, Labels())] == expected
+def test_a_slider_counts_in_units_and_a_recipe_in_alphas():
+    steps = "0-1:3:0.21~all:2:0.333~all:1*0.6+4*-0.8:2"
+    values = request_values(shown_rows=steps, slider0=2.0, slider1=-0.1, slider2=1.5)
+    edits = (
+        Edit.along("0-1", 3, 0.42),
+        Edit.along("all", 2, -0.0333),
+        Edit("all", ((1, 0.6), (4, -0.8)), 3.0),
+    )
+    assert app.read(values).edits == edits
+    units, kept = app.split_edits(Recipe(edits=edits), app.read_steps(steps))
+    assert units == pytest.approx([2.0, -0.1, 1.5]) and not kept
+    with pytest.raises(UserError, match="A slider must be a number from -50 to 50"):
+        app.read(request_values(shown_rows=steps, slider2=50.1))
 
 
-def test_layers_whose_directions_have_names_can_be_picked():
-    places = [(4, 5), (2, 3, 4, 5), (0, 1, 2, 3, 4, 5), (0,), (4, 5)]
-    labels = Labels({(layers, i): ("A name", 1) for i, layers in enumerate(places)})
-    assert app.layer_choices(6, labels) == [
-        ("All", "all"),
-        ("Coarse 0–1", "0-1"),
-        ("Middle 2–5", "2-5"),
-        ("Layers 0", "0"),
-        ("Layers 4–5", "4-5"),
-        ("Custom", "custom"),
-    ]
+@pytest.mark.parametrize("rows", ["x", "all:0:0", "all:0:-1", "99:0:1", "all:0:1e9", 7, "\0"])
+def test_rows_that_are_none_are_one_sentence(rows):
+    with pytest.raises(gr.Error) as raised:
+        app.settle(*request_values(shown_rows=rows, slider0=1.0), 1, False)
+    assert is_one_sentence(raised.value.message), raised.value.message
 
 
 HOSTILE_VALUES = [
     *({"shown_model": name} for name in (None, 7)),
     {"shown_layers": {"a": 1}},
     {"shown_layers": "99"},
+    {"shown_order": None},
+    {"shown_order": "x"},
     {"num_samples": 10**9},
     {"num_samples": 0},
     {"num_samples": None},
@@ -256,7 +267,7 @@ def test_no_query_leaves_the_page_as_it_is():
 def test_a_link_shows_what_it_says():
     values = shown(open_link(v="1", seed="5", n="2", psi="0.5", edits="all:0:2.5~0:1:-3", k="3"))
     assert (values["seed"], values["num_samples"], values["psi"]) == (5, 2, 0.5)
-    assert values["slider 0"] == 2.5 and values["kept"] == "0:1:-3"
+    assert values["alpha 0"] == 2.5 and values["kept"] == "0:1:-3"
     assert values["kept_text"] == "Also applied: 001 of layers 0 at -3"
 
 
@@ -264,7 +275,7 @@ def test_a_link_shows_what_it_says():
 def test_a_link_to_an_unknown_model_shows_the_embedded_one_and_says_so(name):
     updates = open_link(model=name, seed="3", edits="all:0:2")
     values = shown(updates)
-    assert (values["model"], values["seed"], values["slider 0"]) == ("avatars", 3, 0.0)
+    assert (values["model"], values["seed"], values["alpha 0"]) == ("avatars", 3, 0.0)
     assert notice_of(updates)
 
 
@@ -325,7 +336,7 @@ def test_other_layers_bring_their_own_sliders_and_keep_the_edits():
     assert before["slider 0"] != after["slider 0"] or before["slider 1"] != after["slider 1"]
     # Back again, the kept edit is on its slider.
     values = shown(app.choose(*request_values(shown_layers="0-1", kept="all:2:1.5")))
-    assert values["slider 2"] == 1.5 and values["kept"] == ""
+    assert values["alpha 2"] == 1.5 and values["kept"] == ""
 
 
 def test_layers_that_the_model_lacks_are_a_notice_and_change_nothing(avatars):
@@ -350,7 +361,7 @@ def test_choosing_custom_waits_for_what_is_typed():
 def test_a_model_that_is_not_offered_leaves_the_page_as_it_was(name):
     updates = app.choose(*request_values(model=name, slider0=2.0))
     assert "Staying with avatars." in notice_of(updates)
-    assert shown(updates)["shown_model"] == "avatars" and shown(updates)["slider 0"] == 2.0
+    assert shown(updates)["shown_model"] == "avatars" and shown(updates)["alpha 0"] == 2.0
 
 
 # --- bad names touch nothing ----------------------------------------------------------------------
@@ -638,7 +649,7 @@ def hub(tmp_path, monkeypatch):
 def test_an_owners_model_is_downloaded_once_and_shown(hub):
     values = shown(app.choose(*request_values(model="user/plain/model.safetensors", slider0=2.0)))
     assert values["shown_model"] == "user/plain/model.safetensors"
-    assert values["slider 0"] == 0.0  # another model's directions are others
+    assert values["alpha 0"] == 0.0  # another model's directions are others
     assert "16 px" in values["facts"] and "no licence shown" in values["facts"]
     requests = len(hub.requests)
     frame = app.settle(*request_values(Recipe(model="user/plain/model.safetensors")), 3, False)
@@ -658,7 +669,7 @@ def test_an_owners_model_is_downloaded_once_and_shown(hub):
 def test_a_model_that_cannot_be_had_is_a_notice(hub, name, says):
     updates = app.choose(*request_values(model=name, slider1=1.0))
     assert says in notice_of(updates) and notice_of(updates).endswith("Staying with avatars.</div>")
-    assert shown(updates)["shown_model"] == "avatars" and shown(updates)["slider 1"] == 1.0
+    assert shown(updates)["shown_model"] == "avatars" and shown(updates)["alpha 1"] == 1.0
     updates = open_link(model=name, seed="3")
     assert says in notice_of(updates) and "Showing avatars instead" in notice_of(updates)
     with pytest.raises(gr.Error) as raised:
@@ -680,7 +691,7 @@ def test_a_download_is_reported_to_the_page(hub):
 def test_a_page_whose_model_is_gone_shows_another(hub):
     gone = "user/plain/missing.pth"
     updates = app.choose(*request_values(model=gone, shown_model=gone, slider0=2.0))
-    assert shown(updates)["shown_model"] == "avatars" and shown(updates)["slider 0"] == 0.0
+    assert shown(updates)["shown_model"] == "avatars" and shown(updates)["alpha 0"] == 0.0
     assert notice_of(updates).endswith("Showing avatars.</div>")
 
 

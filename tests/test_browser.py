@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from gradio_client import Client
 
-from app import first_look, say_direction
+from app import alpha_of, first_look
 from sefa.editing import Edit, Recipe
 from tests.pages import decode
 from ui import engine
+from ui.rows import rows_of
 
 FRAMES = "#gallery .frames"
 PLAIN = "?v=1"  # opens at Recipe(), whatever the page shows first
@@ -201,16 +202,26 @@ def endpoint(server):
     return Client(server.url, verbose=False)
 
 
-def rendered(endpoint, seed: int, alphas: list[float], num_samples: int = 4) -> np.ndarray:
-    """What the public endpoint draws: [N, H, W, C]."""
+def rendered(endpoint, seed: int, units: list[float], num_samples: int = 4) -> np.ndarray:
+    """What the public endpoint draws for the first sliders of PLAIN: [N, H, W, C]."""
+    alphas = [along(i, value).alpha for i, value in enumerate(units)]
     uris = endpoint.predict(
         alphas=alphas, seed=seed, num_samples=num_samples, api_name="/edit", model="avatars"
     )
     return np.stack([decode(uri) for uri in uris]).astype(float)
 
 
-def along(index: int, alpha: float, layers: str = "all") -> Edit:
-    return Edit.along(layers, index, alpha)
+def along(index: int, units: float, layers: str = "all", model: str = "avatars") -> Edit:
+    """What so many units of a slider do."""
+    recipe = Recipe(model=model, layers=layers, num_semantics=index + 1)
+    step = rows_of(engine.open_model(model), recipe)[index].step if model == "avatars" else None
+    return Edit.along(layers, index, alpha_of(units, step) if step else units)
+
+
+def moved(recipe: Recipe, slider: int, units: float) -> Edit:
+    """What so many units of a slider of the embedded model's page do."""
+    step = rows_of(engine.open_model("avatars"), recipe)[slider].step
+    return replace(step, alpha=alpha_of(units, step))
 
 
 # --- the first look -------------------------------------------------------------------------------
@@ -247,9 +258,9 @@ def test_on_a_phone(visit, server, start):
     visitor.page.locator("#model").evaluate("model => model.scrollIntoView({block: 'end'})")
     labels = visitor.on_top("[id^=semantic-] label span")
     assert labels and not any(labels)  # what scrolls under the images does not shine through
-    alpha = visitor.drag(4, 0.8)
-    assert alpha > 0
-    edited = replace(start, edits=(along(4, alpha, start.layers),))
+    units = visitor.drag(4, 0.8)
+    assert units > 0
+    edited = replace(start, edits=(moved(start, 4, units),))
     visitor.wait(edited)
     for view in ("Before / after", "Original", "Edited"):
         visitor.page.get_by_role("button", name=view, exact=True).click()
@@ -261,17 +272,18 @@ def test_on_a_phone(visit, server, start):
 
 def test_named_directions_and_curated_seeds(visit, server, start):
     model = engine.open_model("avatars")
-    labels, directions = engine.labels_of(model), model.loaded.directions(start.layers)
-    index = labels.indices(directions.layers)[0]
-    name = say_direction(model, directions, index)
-    assert labels.text(directions.layers, index) in name and f"{index:03d}" in name
+    labels, rows = engine.labels_of(model), rows_of(model, start)
+    assert len(rows) == min(len(labels.names), 10)
     for phone in (False, True):
         visitor = visit(server.url, phone=phone).settled()
-        label = visitor.page.locator(f"#semantic-{index} label")
-        assert " ".join(label.inner_text().split()) == name
-        assert visitor.page.get_by_role("slider", name=name).count() == 1  # as it is read out
-        visitor.set(index, -2.0)  # raw, whichever way the name's arrow points
-        visitor.wait(replace(start, edits=(along(index, -2.0, start.layers),)))
+        for i, row in enumerate(rows):
+            label = visitor.page.locator(f"#semantic-{i} label")
+            assert " ".join(label.inner_text().split()).startswith(row.label)
+            assert " ".join(visitor.text(f"#semantic-{i}").split()).count(row.facts) == 1
+            slider = visitor.page.get_by_role("slider", name=row.label)  # as it is read out
+            assert slider.count() == 1
+        visitor.set(1, -2.0)  # whichever way the name's arrow points
+        visitor.wait(replace(start, edits=(moved(start, 1, -2.0),)))
     visitor.page.click("#reset")
     visitor.wait(start)
     last = start
@@ -348,7 +360,8 @@ def test_layers_kept_edits_and_the_link(visit, server, endpoint):
     visitor.wait(Recipe(layers="0-1", edits=(along(1, 4.0),)))
     assert len(everywhere) == len(labels()) == 5
     assert everywhere != labels()  # other eigenvalues, or other names
-    assert visitor.text("#kept").endswith("001 of layers all at +4")
+    alpha = along(1, 4.0).alpha
+    assert visitor.text("#kept").endswith(f"001 of layers all at {alpha:+.3g}")
     visitor.set(0, -3.0)
     both = (along(1, 4.0), along(0, -3.0, "0-1"))
     visitor.wait(Recipe(layers="0-1", edits=both))
@@ -405,7 +418,7 @@ def test_layers_kept_edits_and_the_link(visit, server, endpoint):
                 num_samples=2,
                 num_semantics=20,
                 seed=2**32 - 2,
-                edits=(along(0, 100.0),) * 2,
+                edits=(Edit.along("all", 0, 100.0),) * 2,
             ),
             "",
         ),
@@ -434,12 +447,12 @@ def test_a_link_always_shows_a_gallery(visit, server, phone, query, expected, sa
 def test_the_last_of_fifty_values_is_what_stays(visit, server, endpoint):
     visitor = visit(server.url, PLAIN).settled()
     slider, originals = visitor.slider(0), visitor.pixels()
-    for last in (3.0, -4.5, 4.95):
+    for last in (3.0, -4.5, 4.9):
         slider.evaluate(
             f"""async (slider, last) => {{
                 const set = {SET};
                 for (let i = 0; i < 49; i++) {{
-                    set(slider, Math.round(99 * Math.sin(i)) / 20);
+                    set(slider, Math.round(49 * Math.sin(i)) / 10);
                     await new Promise(resolve => setTimeout(resolve, 20));
                 }}
                 set(slider, last);
@@ -491,7 +504,8 @@ def test_two_visitors_never_meet(visit, server, endpoint):
         assert {recipe.seed for recipe in shown} == {seed}
         for recipe in shown:
             for change in recipe.edits:
-                assert change.alpha - change.direction[0][0] in mine
+                index = change.direction[0][0]
+                assert change in [along(index, value + index) for value in mine]
 
 
 # --- the owner's models ---------------------------------------------------------------------------
@@ -512,7 +526,7 @@ def test_the_class_picker(visit, owned, phone):
     assert field.input_value() == "class 2"
     page.wait_for_function("() => location.search.includes('class=2')")
     visitor.set(0, 1.0)
-    visitor.wait(Recipe(model=name, class_index=2, edits=(along(0, 1.0),)))
+    visitor.wait(Recipe(model=name, class_index=2, edits=(along(0, 1.0, model=name),)))
     # What is typed and left is nothing.
     field.click()
     field.press_sequentially("nonsense")
@@ -563,7 +577,7 @@ def test_the_owners_models(visit, owned):
     slow = pick("user/slow")
     for to in (0.8, 0.3):
         alpha = visitor.drag(0, to, leave=True)
-        visitor.wait(Recipe(model=slow.model, edits=(along(0, alpha),)))
+        visitor.wait(Recipe(model=slow.model, edits=(along(0, alpha, model=slow.model),)))
     shown = visitor.query
 
     choose("user/secret/model.safetensors")
@@ -571,6 +585,11 @@ def test_the_owners_models(visit, owned):
     assert "set HF_TOKEN" in visitor.text("#notice") and "Staying with" in visitor.text("#notice")
     assert visitor.query == shown
     visitor.set(1, 2.0)  # the page goes on with the model it had
-    visitor.wait(Recipe(model=slow.model, edits=(along(0, alpha), along(1, 2.0))))
+    visitor.wait(
+        Recipe(
+            model=slow.model,
+            edits=tuple(along(i, a, model=slow.model) for i, a in enumerate((alpha, 2.0))),
+        )
+    )
     visitor.page.click("#reset")
     visitor.wait(slow)

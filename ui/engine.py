@@ -8,7 +8,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from sefa.export import encode_images
 from sefa.factorization import Directions
 from sefa.labels import Labels
 from sefa.rendering import LoadedModel, ModelCache, default_device, render
+from ui.renderer import GALLERY, Renderer
 
 EMBEDDED = "avatars"
 LIVE_SECONDS = 0.15  # a gallery that takes longer than this is drawn on release, not while dragging
@@ -33,9 +33,7 @@ ON_ZERO_GPU = Config.zero_gpu
 
 MODELS = ModelCache(max_loaded=4)  # a model may be there twice, on the CPU and on the GPU
 os.register_at_fork(after_in_child=MODELS.renew_lock)  # ZeroGPU forks its workers
-# One gallery at a time, since two would only share the same cores, and always in the same thread:
-# every thread that calls torch gets a team of its own to wait for.
-RENDERER = ThreadPoolExecutor(1, thread_name_prefix="render")
+RENDERER = Renderer()
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,11 @@ class OpenModel:
     def loaded(self) -> LoadedModel:
         """The model in memory, on the CPU; read again when it had to make room for others."""
         return MODELS.get(self.path, "cpu")
+
+    @property
+    def drawing(self) -> LoadedModel:
+        """The model where it draws: on the GPU where there is one that is this process's own."""
+        return self.loaded if ON_ZERO_GPU else MODELS.get(self.path, default_device())
 
 
 _opened: dict[str, tuple[Path, str | None]] = {}  # a model's commit is resolved once
@@ -125,7 +128,7 @@ def draw(model: OpenModel, recipe: Recipe, edited: bool = True) -> np.ndarray:
     if ON_ZERO_GPU and model.name != EMBEDDED:
         # Whose quota a call uses up is told by the thread that the request runs in.
         return synthesize_on_gpu(str(model.path), *portable(model, recipe, edited))
-    return RENDERER.submit(draw_here, model, recipe, edited).result()
+    return RENDERER.run(GALLERY, draw_here, model, recipe, edited)
 
 
 def draw_here(model: OpenModel, recipe: Recipe, edited: bool) -> np.ndarray:

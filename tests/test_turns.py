@@ -1,0 +1,40 @@
+"""The rendering thread: one job at a time, the most urgent first."""
+
+import threading
+
+import pytest
+
+from ui.renderer import GALLERY, MEASURE, STRIP, Renderer
+
+
+def test_what_somebody_looks_at_goes_first():
+    renderer, done, begin, running = Renderer(), [], threading.Event(), threading.Event()
+
+    def hold():
+        running.set()
+        begin.wait(10)
+
+    def start(urgency, function, *arguments):
+        thread = threading.Thread(target=renderer.run, args=[urgency, function, *arguments])
+        thread.start()
+        return thread
+
+    threads = [start(GALLERY, hold)]
+    running.wait(10)
+    for i, urgency in enumerate([MEASURE, STRIP, GALLERY, MEASURE, GALLERY, STRIP]):
+        threads.append(start(urgency, done.append, (urgency, i)))
+        while renderer._jobs.qsize() <= i:  # so that they come in this order
+            pass
+    begin.set()
+    for thread in threads:
+        thread.join(10)
+    assert done == [(GALLERY, 2), (GALLERY, 4), (STRIP, 1), (STRIP, 5), (MEASURE, 0), (MEASURE, 3)]
+
+
+def test_results_and_errors_are_the_callers():
+    renderer = Renderer()
+    assert renderer.run(STRIP, divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        renderer.run(STRIP, divmod, 7, 0)
+    names = {renderer.run(GALLERY, lambda: threading.current_thread().name) for _ in range(3)}
+    assert names == {"render"}  # always the same thread

@@ -1,0 +1,200 @@
+"""Which directions have sliders, in which order, and what stands beside each.
+
+    model, recipe -> rows -> one slider each
+
+A slider counts in units: one unit is the same visual change for every direction that was measured,
+and the unit vector for one that was not. What a unit is, a row says as an `Edit`; a recipe keeps raw
+alphas.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sefa.calibration import LARGEST, SAME, SHARE, Calibration, likeness
+from sefa.editing import MAX_ALPHA, Edit, Recipe
+from sefa.factorization import format_layers, parse_layers
+from ui import engine, measuring
+
+OFFICIAL = (("Coarse", 0, 1), ("Middle", 2, 5), ("Fine", 6, None))  # the official interface's
+PER_GROUP = 10  # directions of each layer group among which the best are
+FARTHEST = 10.0  # units: from there on little is left of the sample
+
+
+@dataclass(frozen=True)
+class Row:
+    """One slider.
+
+    step: what one unit of it does. limit: how many units it goes either way.
+    label: its name; facts: what is known of it, in one line.
+    """
+
+    step: Edit
+    limit: float
+    label: str
+    facts: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Direction `index` of the selection `layers`, and what was measured of that, if anything."""
+
+    layers: str
+    index: int
+    eigenvalue: float
+    known: Calibration | None
+
+    @property
+    def measured(self) -> bool:
+        return self.known is not None and self.index < len(self.known)
+
+    @property
+    def usefulness(self) -> float:
+        """Effect times consistency; below all others where it was not measured."""
+        return self.known.usefulness[self.index].item() if self.measured else -1.0
+
+    def same_as(self, other: "Candidate") -> bool:
+        """Whether it does nearly what another does, one way or the other."""
+        if not (self.measured and other.measured):
+            return False
+        changes = [c.known.changes[c.index : c.index + 1] for c in (self, other)]
+        return abs(likeness(*changes).item()) >= SAME
+
+
+# --- layer groups ---------------------------------------------------------------------------------
+
+
+def layer_groups(num_ws: int) -> list[tuple[str, str]]:
+    """The official layer groups that a model has, as (name, selection)."""
+    groups = []
+    for name, first, last in OFFICIAL:
+        last = num_ws - 1 if last is None else min(last, num_ws - 1)
+        if first <= last and num_ws > 1:
+            groups.append((name, format_layers(range(first, last + 1))))
+    return groups
+
+
+def groups_of(model: engine.OpenModel) -> list[str]:
+    """The selections among which the best of every group are."""
+    groups = [layers for _, layers in layer_groups(model.loaded.generator.num_ws)]
+    return groups or ["all"]
+
+
+def selections(model: engine.OpenModel, view: str | None = None) -> list[str]:
+    """The selections of layers whose directions a view shows; of all that the page offers if None."""
+    num_ws = model.loaded.generator.num_ws
+    named = [format_layers(layers) for layers, _ in sorted(engine.labels_of(model).names)]
+    texts = {"named": named, "groups": groups_of(model), None: ["all", *groups_of(model), *named]}
+    found: dict[tuple[int, ...], str] = {}
+    for text in texts.get(view, [view]):
+        found.setdefault(tuple(parse_layers(text, num_ws)), text)
+    return list(found.values())
+
+
+# --- which directions -----------------------------------------------------------------------------
+
+
+def rows_of(model: engine.OpenModel, recipe: Recipe) -> list[Row]:
+    """The rows of a recipe: `recipe.num_semantics` of them at most."""
+    found = in_order(candidates(model, recipe.layers), recipe.order)
+    if recipe.layers == "groups":
+        found = different(found, recipe.num_semantics)
+    found = found[: recipe.num_semantics]
+    return [row(model, candidate, found) for candidate in found]
+
+
+def candidates(model: engine.OpenModel, view: str) -> list[Candidate]:
+    """The directions that a view is of, in the order of their layers and eigenvalues."""
+    w_dim = model.loaded.generator.w_dim
+    if view == "named":
+        places = sorted(engine.labels_of(model).names)
+        return [of_layers(model, format_layers(layers), [i])[0] for layers, i in places]
+    if view == "groups":
+        first = range(min(PER_GROUP, w_dim))
+        return [c for layers in groups_of(model) for c in of_layers(model, layers, first)]
+    return of_layers(model, view, range(w_dim))
+
+
+def of_layers(model: engine.OpenModel, layers: str, indices: Iterable[int]) -> list[Candidate]:
+    """Some directions of one selection of layers."""
+    directions, _ = engine.find_directions(model, layers)
+    if len(directions.layers) == model.loaded.generator.num_ws:
+        layers = "all"
+    known, eigenvalues = measuring.known(model, layers), directions.eigenvalues.tolist()
+    return [Candidate(layers, i, eigenvalues[i], known) for i in indices]
+
+
+def in_order(found: Sequence[Candidate], order: str) -> list[Candidate]:
+    """Directions in one of `editing.ORDERS`; ties stay as they are."""
+    if order == "effect":
+        return sorted(found, key=lambda c: -c.usefulness)
+    if order == "layers":
+        groups = list(dict.fromkeys(c.layers for c in found))
+        if len(groups) > 1:  # within one the eigenvalue says it
+            return sorted(found, key=lambda c: (groups.index(c.layers), -c.usefulness))
+    return sorted(found, key=lambda c: -c.eigenvalue)
+
+
+def different(found: Sequence[Candidate], count: int) -> list[Candidate]:
+    """The first `count` directions that do something else than those before them."""
+    kept: list[Candidate] = []
+    for direction in found:
+        if len(kept) == count:
+            break
+        if not any(direction.same_as(other) for other in kept):
+            kept.append(direction)
+    return kept
+
+
+# --- what stands beside them ----------------------------------------------------------------------
+
+
+def row(model: engine.OpenModel, direction: Candidate, shown: Sequence[Candidate]) -> Row:
+    """The slider of one direction, among those shown with it."""
+    generator = model.loaded.generator
+    unit, limit = 1.0, generator.edit_range
+    facts = [f"eigenvalue {direction.eigenvalue:.2f}"]
+    if len({c.layers for c in shown}) > 1:
+        facts.insert(0, say_layers(direction.layers))
+    if direction.measured:
+        measured, i = direction.known, direction.index
+        if (measured.unit[i] < LARGEST).item():
+            unit = float(f"{measured.unit[i].item():.3g}")  # a short number keeps links short
+            limit = min(max(round(measured.reach[i].item() / unit, 1), 1.0), FARTHEST)
+            limit = min(limit, MAX_ALPHA / unit)
+            facts.append(f"effect {100 * SHARE / unit:.0f} %")
+            facts.append(f"consistency {100 * measured.consistency[i].item():.0f} %")
+        else:
+            facts.append("changes nothing to be seen")
+    facts += twins(model, direction, shown)
+    step = Edit.along(direction.layers, direction.index, unit)
+    return Row(
+        step, limit, say_direction(model, direction.layers, direction.index), " · ".join(facts)
+    )
+
+
+def twins(model: engine.OpenModel, direction: Candidate, shown: Sequence[Candidate]) -> list[str]:
+    """ "same as …" for the measured directions of other groups that do what this one does."""
+    others = [layers for layers in ("all", *groups_of(model)) if layers != direction.layers]
+    names = []
+    for layers in others:
+        known = measuring.known(model, layers)
+        if known is None or not direction.measured:
+            continue
+        own = direction.known.changes[direction.index : direction.index + 1]
+        alike = likeness(own, known.changes)[0].abs()
+        names += [
+            f"{say_layers(layers)} · {i:03d}" for i in (alike >= SAME).nonzero().flatten().tolist()
+        ]
+    return [f"same as {', '.join(names)}"] if names else []
+
+
+def say_layers(layers: str) -> str:
+    return "all layers" if layers == "all" else f"layers {layers.replace('-', '–')}"
+
+
+def say_direction(model: engine.OpenModel, layers: str, index: int) -> str:
+    """What a slider is called: "Smile → · 003" where somebody named it."""
+    indices = parse_layers(layers, model.loaded.generator.num_ws)
+    if name := engine.labels_of(model).text(indices, index):
+        return f"{name} · {index:03d}"
+    return f"Semantic {index:03d}"
