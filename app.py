@@ -40,7 +40,7 @@ from sefa.editing import (
 from sefa.errors import UserError
 from sefa.export import encode_images
 from sefa.factorization import parse_layers
-from ui import engine, measuring
+from ui import engine, measuring, strips
 from ui.gallery import STAMP, frame, gallery
 from ui.rows import Row, layer_groups, rows_of, say_layers, selections
 
@@ -442,7 +442,9 @@ def follow(*inputs: Any) -> Any:
     if dragging and not engine.is_live(model, recipe.num_samples):
         return gr.skip()
     after = engine.edited_frames(model, recipe)
-    return frame(recipe, after, None, model.loaded.generator.resolution, number)
+    return frame(
+        recipe, after, None, model.loaded.generator.resolution, keys_of(recipe, values), number
+    )
 
 
 @in_one_sentence
@@ -452,7 +454,25 @@ def settle(*inputs: Any) -> Any:
     recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
     model = engine.open_model(recipe.model)
     after, before = engine.frames(model, recipe)
-    return frame(recipe, after, before, model.loaded.generator.resolution, number)
+    return frame(
+        recipe, after, before, model.loaded.generator.resolution, keys_of(recipe, values), number
+    )
+
+
+def keys_of(recipe: Recipe, values: Sequence[Any]) -> list[str]:
+    """What the strip of each slider is of."""
+    steps = read_steps(values[CONTROLS.index("shown_rows")])
+    return [strips.strip_key(recipe, step) for step in steps]
+
+
+@in_one_sentence
+def draw_strips(*inputs: Any) -> dict[str, Any]:
+    """Some of the strips that the page wants, which says so in the last of its inputs."""
+    *values, wanted = inputs
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    steps = read_steps(values[CONTROLS.index("shown_rows")])
+    return {"strips": strips.strips(model, recipe, steps, strips.Wanted.parse(wanted))}
 
 
 # --- the public API -------------------------------------------------------------------------------
@@ -544,7 +564,7 @@ CSS = """
 #notice { border-left: 4px solid var(--color-accent); padding: 8px 12px; border-radius: 6px;
   background: var(--background-fill-secondary); max-height: 30vh; overflow-y: auto !important; }
 #model-facts, #kept { font-size: 13px; color: var(--body-text-color-subdued); }
-#settle { display: none; }
+#settle, #ask-strips { display: none; }
 #model input, #class-index input { text-overflow: ellipsis; margin-right: 24px; }  /* its arrow */
 /* The images stay in sight while the controls below or beside them are moved. */
 #stage { position: sticky; top: 0; z-index: 45;  /* Gradio's labels have 40, its menus more */
@@ -576,7 +596,8 @@ def build_page() -> gr.Blocks:
     """The page, its first gallery drawn already."""
     model = engine.open_model(engine.EMBEDDED)
     start = first_look(model)
-    first = frame(start, *engine.frames(model, start), model.loaded.generator.resolution)
+    keys = [strips.strip_key(start, row.step) for row in rows_of(model, start)]
+    first = frame(start, *engine.frames(model, start), model.loaded.generator.resolution, keys)
     _, refused = checkpoints.owner_models()
     initial = first_values(lay_out(model, start, refused))
 
@@ -590,10 +611,11 @@ def build_page() -> gr.Blocks:
                 images = gallery(first)
             with gr.Column(scale=5, min_width=320):
                 found = gr.Markdown(elem_id="found", **initial["found"])
-                sliders = [
-                    gr.Slider(step=0.1, elem_id=f"semantic-{i}", **initial[f"slider {i}"])
-                    for i in range(MAX_SEMANTICS)
-                ]
+                with gr.Column(elem_id="sliders"):
+                    sliders = [
+                        gr.Slider(step=0.1, elem_id=f"semantic-{i}", **initial[f"slider {i}"])
+                        for i in range(MAX_SEMANTICS)
+                    ]
                 kept_text = gr.Markdown(elem_id="kept", **initial["kept_text"])
                 with gr.Row():
                     reset = gr.Button("Reset", elem_id="reset", min_width=80)
@@ -609,6 +631,9 @@ def build_page() -> gr.Blocks:
         measured = gr.Number(0, visible=False)  # counted up when rows are known better
         dragging = gr.Checkbox(False, visible=False)
         let_go = gr.Button("Draw", elem_id="settle", visible="hidden")
+        film = strips.component()
+        wanted = gr.Textbox(visible=False)
+        ask = gr.Button("Strips", elem_id="ask-strips", visible="hidden")
 
         controls = [*(c[name] for name in CONTROLS), *sliders]
         everything = [*controls, found, facts, kept_text, notice]
@@ -633,6 +658,17 @@ def build_page() -> gr.Blocks:
             [*(slider.release for slider in sliders), let_go.click],
             **draw,
             trigger_mode="always_last",
+        )
+        ask.click(
+            draw_strips,
+            [*controls, wanted],
+            film,
+            js=strips.ASK,
+            **private,
+            concurrency_id="strips",
+            concurrency_limit=4,
+            show_progress="hidden",
+            trigger_mode="multiple",
         )
         gr.on(
             [c[name].input for name in ("num_samples", "psi", "cutoff", "class_index")]
@@ -755,7 +791,7 @@ def main() -> None:
     """Serves the page; GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where."""
     build_page().queue(max_size=64).launch(
         theme=theme(),
-        css=CSS,
+        css=CSS + strips.CSS,
         footer_links=["api", "gradio", "settings"],
         run_history=False,  # it would fill the browser's storage with every public event's images
     )

@@ -96,7 +96,7 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def encode_images(images: np.ndarray, image_format: str = "jpeg") -> list[str]:
-    """uint8 [N, H, W, C], C 1 or 3 -> N data URIs.
+    """uint8 [N, H, W, C], C 1, 3 or 4 (RGB and alpha, "png" only) -> N data URIs.
 
     "png" is lossless; "jpeg" is a third to a quarter of its size.
     """
@@ -104,8 +104,10 @@ def encode_images(images: np.ndarray, image_format: str = "jpeg") -> list[str]:
 
 
 def _to_pil(image: np.ndarray) -> Image.Image:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
-        raise ValueError(f"expected uint8 [H, W, 1 or 3], found {image.dtype} {list(image.shape)}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise ValueError(
+            f"expected uint8 [H, W, 1, 3 or 4], found {image.dtype} {list(image.shape)}"
+        )
     return Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
 
 

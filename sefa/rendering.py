@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sefa import load_generator
 from sefa.calibration import Calibration, Progress, calibrate, natural_spread
-from sefa.editing import Recipe, edit
+from sefa.editing import Edit, Recipe, edit
 from sefa.errors import UserError
 from sefa.factorization import Directions, factorize, parse_layers
 from sefa.generators.generator import Generator
@@ -159,16 +159,25 @@ class LoadedModel:
             w = generator.map(z, label, recipe.truncation_psi, recipe.truncation_cutoff)
             conditions = generator.conditions(label, recipe.truncation_psi)
             for change in recipe.edits if edited else ():
-                directions = self.directions(change.layers)
-                beyond = [i for i, _ in change.direction if not 0 <= i < len(directions.vectors)]
-                if beyond:
-                    raise UserError(
-                        f"This model has no semantic {beyond[0]}; "
-                        f"semantics are 0 to {len(directions.vectors) - 1}."
-                    )
-                n = sum(c * directions.vectors[index] for index, c in change.direction)
-                w = edit(w, n, change.alpha, directions.layers)
+                vector, layers = self.vector(change)
+                w = edit(w, vector, change.alpha, layers)
         return w, conditions
+
+    def vector(self, change: Edit) -> tuple[Tensor, list[int]]:
+        """The direction [w_dim] float64 of an edit, and the w indices that it is for.
+
+        Raises `UserError` for layers or directions that the model does not have.
+        """
+        directions = self.directions(change.layers)
+        beyond = [i for i, _ in change.direction if not 0 <= i < len(directions.vectors)]
+        if beyond:
+            raise UserError(
+                f"This model has no semantic {beyond[0]}; "
+                f"semantics are 0 to {len(directions.vectors) - 1}."
+            )
+        indices, coefficients = zip(*change.direction, strict=True)
+        rows = directions.vectors[list(indices)]
+        return torch.tensor(coefficients, dtype=rows.dtype) @ rows, directions.layers
 
     def images(self, recipe: Recipe, edited: bool = True) -> np.ndarray:
         """uint8 [num_samples, H, W, C] of a recipe."""

@@ -11,7 +11,7 @@ from gradio_client import Client
 from app import alpha_of, first_look
 from sefa.editing import Edit, Recipe
 from tests.pages import decode
-from ui import engine
+from ui import engine, strips
 from ui.rows import rows_of
 
 FRAMES = "#gallery .frames"
@@ -506,6 +506,111 @@ def test_two_visitors_never_meet(visit, server, endpoint):
             for change in recipe.edits:
                 index = change.direction[0][0]
                 assert change in [along(index, value + index) for value in mine]
+
+
+# --- strips ---------------------------------------------------------------------------------------
+
+NO_STRIP = """() => [...document.querySelectorAll('.strip')].some(strip =>
+    strip.querySelectorAll('.film img').length === 0 || strip.classList.contains('stale'))"""
+
+
+def with_strips(visitor: Visitor, rows: int) -> Visitor:
+    """Waits until every slider has its strip, of the page as it is."""
+    visitor.settled().page.wait_for_function(
+        f"n => document.querySelectorAll('.strip').length === n && !({NO_STRIP})()", arg=rows
+    )
+    return visitor
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_scrubbing_a_strip_asks_for_nothing_until_it_is_let_go(visit, server, phone):
+    # A tall window has all of them in sight.
+    visitor = visit(server.url, "?v=1&k=3&n=2", phone=phone).settled()
+    page = visitor.page
+    recipe = Recipe(num_semantics=3, num_samples=2)
+    for i in range(3):
+        visitor.reveal(i)
+        page.wait_for_selector(f"#semantic-{i} .film img")
+    with_strips(visitor, 3)
+    assert visitor.overflow() <= 0
+    film = page.locator("#semantic-1 .film")
+    film.evaluate("film => film.scrollIntoView({block: 'end'})")
+    before, asked = visitor.sources(), []
+    page.on("request", lambda request: asked.append(request.url))
+    frames = page.eval_on_selector_all("#semantic-1 .film img", "all => all.map(i => i.src)")
+    assert len(set(frames)) == 9
+    box = film.bounding_box()
+    y, width = box["y"] + box["height"] / 2, box["width"]
+    page.mouse.move(box["x"] + width / 2, y)
+    page.mouse.down()
+    seen = []
+    for at in (0.6, 0.9, 0.7, 0.2):
+        page.mouse.move(box["x"] + at * width, y)
+        seen.append(visitor.sources()[0])
+    assert seen == [frames[int(at * 9)] for at in (0.6, 0.9, 0.7, 0.2)]
+    assert visitor.sources()[1] == before[1]
+    assert [url for url in asked if not url.startswith("data:")] == []
+    page.mouse.up()
+    limit = float(visitor.slider(1).get_attribute("max"))
+    units = strips.positions(limit, 9)[1]
+    assert float(visitor.slider(1).input_value()) == units
+    visitor.wait(replace(recipe, edits=(along(1, units),)))
+    assert len(set(visitor.sources()) | set(before)) == 4  # both samples are drawn anew
+    assert page.locator("#semantic-1 .film img.here").count() == 1
+    with_strips(visitor, 3)
+
+
+def test_strips_follow_the_image_that_is_chosen_and_show_where_they_act(visit, server):
+    visitor = with_strips(visit(server.url, "?v=1&k=2"), 2)
+    page = visitor.page
+
+    def frames(row: int) -> list[str]:
+        return page.eval_on_selector_all(f"#semantic-{row} .film img", "all => all.map(i => i.src)")
+
+    def chosen() -> list[bool]:
+        return page.eval_on_selector_all(
+            f"{FRAMES} figure", "all => all.map(f => f.classList.contains('chosen'))"
+        )
+
+    first = frames(0)
+    assert first[4] == visitor.sources()[0] and chosen() == [True, False, False, False]
+    page.locator(f"{FRAMES} figure").nth(2).click()
+    with_strips(visitor, 2)
+    assert chosen() == [False, False, True, False]
+    assert frames(0)[4] == visitor.sources()[2] and frames(0) != first
+
+    where = page.locator("#semantic-1 .where")
+    where.click()
+    assert where.get_attribute("aria-pressed") == "true"
+    shown = page.locator(f"{FRAMES} img.map")
+    assert shown.count() == 1 and "Semantic 001" in shown.get_attribute("alt")
+    assert page.locator(f"{FRAMES} figure").nth(2).locator("img.map").count() == 1
+    alpha = decode(shown.get_attribute("src"))[..., 3]
+    assert alpha.max() == 200 and alpha.min() < 100
+    page.locator("#semantic-0 .where").click()
+    assert where.get_attribute("aria-pressed") == "false" and shown.count() == 1
+    page.locator("#semantic-0 .where").click()
+    assert shown.count() == 0
+
+
+def test_other_sliders_make_a_strip_anew_and_its_own_does_not(visit, server):
+    visitor = with_strips(visit(server.url, "?v=1&k=2&n=1"), 2)
+    read = "all => all.map(image => image.src)"
+    rows = [f"#semantic-{i} .film img" for i in range(2)]
+    before = [visitor.page.eval_on_selector_all(row, read) for row in rows]
+    visitor.set(0, 2.0)
+    visitor.wait(Recipe(num_semantics=2, num_samples=1, edits=(along(0, 2.0),)))
+    with_strips(visitor, 2)
+    after = [visitor.page.eval_on_selector_all(row, read) for row in rows]
+    assert after[0] == before[0] and set(after[1]).isdisjoint(before[1])
+    # Back again: the browser has them still.
+    asked = []
+    visitor.page.on("request", lambda request: asked.append(request.post_data or ""))
+    visitor.set(0, 0)
+    visitor.wait(Recipe(num_semantics=2, num_samples=1))
+    with_strips(visitor, 2)
+    assert [visitor.page.eval_on_selector_all(row, read) for row in rows] == before
+    assert not any('"rows"' in text.replace("\\", "") for text in asked)
 
 
 # --- the owner's models ---------------------------------------------------------------------------

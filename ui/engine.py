@@ -22,11 +22,12 @@ from sefa.editing import Recipe
 from sefa.export import encode_images
 from sefa.factorization import Directions
 from sefa.labels import Labels
-from sefa.rendering import LoadedModel, ModelCache, default_device, render
+from sefa.rendering import LoadedModel, ModelCache, default_device, render, take_rows
 from ui.renderer import GALLERY, Renderer
 
 EMBEDDED = "avatars"
 LIVE_SECONDS = 0.15  # a gallery that takes longer than this is drawn on release, not while dragging
+TURN_SECONDS = 0.25  # on a CPU, of what is not urgent
 TINY = 64  # images of fewer pixels a side are shown enlarged, every pixel in sight
 GPU_SECONDS = 5  # asked of ZeroGPU for one call; what is asked for is what counts
 ON_ZERO_GPU = Config.zero_gpu
@@ -111,11 +112,15 @@ def render_arrays(model: LoadedModel, w: np.ndarray, conditions: Mapping[str, An
 def portable(model: OpenModel, recipe: Recipe, edited: bool) -> tuple[np.ndarray, dict[str, Any]]:
     """(w, conditions) of a recipe as numpy and plain values, which any process can be sent."""
     w, conditions = model.loaded.inputs(recipe, edited)
-    arrays = {
+    return w.cpu().numpy(), plain(conditions)
+
+
+def plain(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Conditions as numpy and plain values."""
+    return {
         name: value.cpu().numpy() if isinstance(value, torch.Tensor) else value
         for name, value in conditions.items()
     }
-    return w.cpu().numpy(), arrays
 
 
 # The one entry that may run on a ZeroGPU worker: a path, numpy and plain values in, numpy out,
@@ -125,7 +130,7 @@ synthesize_on_gpu = spaces.GPU(duration=GPU_SECONDS)(synthesize)
 
 def draw(model: OpenModel, recipe: Recipe, edited: bool = True) -> np.ndarray:
     """uint8 [num_samples, H, W, C] of a recipe, with or without its edits."""
-    if ON_ZERO_GPU and model.name != EMBEDDED:
+    if on_zero_gpu(model):
         # Whose quota a call uses up is told by the thread that the request runs in.
         return synthesize_on_gpu(str(model.path), *portable(model, recipe, edited))
     return RENDERER.run(GALLERY, draw_here, model, recipe, edited)
@@ -134,14 +139,38 @@ def draw(model: OpenModel, recipe: Recipe, edited: bool = True) -> np.ndarray:
 def draw_here(model: OpenModel, recipe: Recipe, edited: bool) -> np.ndarray:
     """`draw` in this process, timed; for the rendering thread."""
     start = time.perf_counter()
-    w, conditions = portable(model, recipe, edited)
-    if ON_ZERO_GPU:
-        # Quick on the CPU, and a call to the GPU for every move would use up a visitor's quota.
-        images = render_arrays(model.loaded, w, conditions)
-    else:
-        images = synthesize_on_gpu(str(model.path), w, conditions)
+    images = draw_arrays(model, *portable(model, recipe, edited))
     note_speed(str(model.path), (time.perf_counter() - start) / len(images))
     return images
+
+
+def draw_arrays(model: OpenModel, w: np.ndarray, conditions: Mapping[str, Any]) -> np.ndarray:
+    """uint8 [N, H, W, C] in this process; for the rendering thread."""
+    if ON_ZERO_GPU:
+        # Quick on the CPU, and a call to the GPU for every move would use up a visitor's quota.
+        return render_arrays(model.loaded, w, conditions)
+    return synthesize_on_gpu(str(model.path), w, conditions)
+
+
+def draw_ws(
+    model: OpenModel, w: torch.Tensor, conditions: Mapping[str, Any], urgency: int
+) -> np.ndarray:
+    """uint8 [N, H, W, C] for w [N, num_ws, w_dim], in turns that a gallery never waits long for.
+
+    On a GPU it is one call.
+    """
+    if on_gpu(model):
+        arrays = w.cpu().numpy(), plain(conditions)
+        if on_zero_gpu(model):
+            return synthesize_on_gpu(str(model.path), *arrays)
+        return RENDERER.run(urgency, draw_arrays, model, *arrays)
+    size = max(1, min(len(w), int(TURN_SECONDS / max(seconds_per_image(model), 1e-6))))
+    parts = []
+    for start in range(0, len(w), size):
+        rows = range(start, min(start + size, len(w)))
+        arrays = w[rows.start : rows.stop].cpu().numpy(), plain(take_rows(conditions, rows))
+        parts.append(RENDERER.run(urgency, draw_arrays, model, *arrays))
+    return np.concatenate(parts)
 
 
 _seconds_per_image: dict[str, float] = {}
@@ -152,9 +181,24 @@ def note_speed(path: str, seconds: float) -> None:
     _seconds_per_image[path] = 0.5 * (_seconds_per_image.get(path, seconds) + seconds)
 
 
+def seconds_per_image(model: OpenModel) -> float:
+    """How long an image takes as far as is known; a second before the first was drawn."""
+    return _seconds_per_image.get(str(model.path), 1.0)
+
+
+def on_zero_gpu(model: OpenModel) -> bool:
+    """Whether the model is drawn by calls that a visitor's quota is charged for."""
+    return ON_ZERO_GPU and model.name != EMBEDDED
+
+
+def on_gpu(model: OpenModel) -> bool:
+    """Whether many images at once are no slower than few."""
+    return on_zero_gpu(model) or (not ON_ZERO_GPU and default_device().type == "cuda")
+
+
 def is_live(model: OpenModel, num_samples: int) -> bool:
     """Whether the gallery follows a slider while it is dragged, or is drawn when it is let go."""
-    if ON_ZERO_GPU and model.name != EMBEDDED:
+    if on_zero_gpu(model):
         return False  # the number of calls to the GPU is limited
     if default_device().type == "cuda":
         return True

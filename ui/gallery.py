@@ -1,12 +1,13 @@
 """The gallery: one HTML component that paints frames in place, ahead of which nothing old gets.
 
 The server sends JSON: {"sequence", "query", "base", "after": [uri], "before": [uri] or null,
-"seeds": [int], "tiny": bool}. The page numbers every request for a frame when it is sent; a frame
+"seeds": [int], "tiny": bool, "strips": [key of each row's strip]}. The page numbers every request for a frame when it is sent; a frame
 that arrives after a newer one is dropped, so the last value always wins. "before" comes only when
 the originals ("base") may have changed. The pixels of "tiny" images are shown as squares.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -20,6 +21,7 @@ def frame(
     after: list[str],
     before: list[str] | None,
     pixels: int,
+    strips: Sequence[str] = (),
     sequence: int = 0,
 ) -> dict[str, Any]:
     """The JSON of one frame; `pixels` is the size of an image, `sequence` the request's number."""
@@ -32,6 +34,7 @@ def frame(
         "before": before,
         "seeds": recipe.seeds(),
         "tiny": pixels < TINY,
+        "strips": list(strips),
     }
 
 
@@ -76,7 +79,10 @@ CSS = """
 .frames { display: grid; gap: 8px; grid-template-columns: repeat(var(--columns, 2), 1fr);
   max-width: min(100%, 68vh); margin: 0 auto; }
 .frames figure { margin: 0; display: flex; gap: 2px; border-radius: 10px; overflow: hidden;
-  background: var(--background-fill-secondary); }
+  position: relative; cursor: pointer; background: var(--background-fill-secondary); }
+.frames figure.chosen { box-shadow: 0 0 0 2px var(--color-accent); }
+.frames img.map { position: absolute; right: 0; top: 0; height: 100%; width: auto;
+  pointer-events: none; }
 .frames img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; min-width: 0; }
 /* Enlarged ten times, smooth pixels would pass for an image out of focus. */
 .frames[data-tiny=true] img { image-rendering: pixelated; }
@@ -142,15 +148,19 @@ function paint(frame) {
     frames.style.setProperty('--columns', n === 1 ? 1 : n <= 4 ? 2 : n <= 9 ? 3 : 4);
   }
   [...frames.children].forEach((figure, i) => {
-    figure.lastChild.src = frame.after[i];
-    figure.lastChild.alt = `Sample of seed ${frame.seeds[i]}, edited`;
+    figure.querySelector('.after').src = frame.after[i];
+    figure.querySelector('.after').alt = `Sample of seed ${frame.seeds[i]}, edited`;
     figure.firstChild.alt = `Sample of seed ${frame.seeds[i]}, before the edit`;
   });
   if (frame.before) setBefore(frame.before);
+  frames.dataset.scrub = false;
   base = frame.base;
   frames.dataset.sequence = frame.sequence;   // says what is shown, for scripts that watch
   frames.dataset.query = frame.query;
   frames.dataset.tiny = frame.tiny;
+  page.frame = frame;
+  select(page.sample);
+  window.dispatchEvent(new CustomEvent('sefa:frame', {detail: frame}));
   const url = new URL(window.location.href);
   const others = [...url.searchParams].filter(([key]) => key.startsWith('__'));
   url.search = frame.query;
@@ -164,6 +174,44 @@ function paint(frame) {
     }, 300);
   }
 }
+
+// One of the images is the one that strips are of, and that a brush is on.
+page.sample ??= 0;
+function select(i) {
+  const n = frames.children.length;
+  page.sample = Math.max(0, Math.min(i, n - 1));
+  [...frames.children].forEach((figure, j) => {
+    const chosen = j === page.sample;
+    figure.classList.toggle('chosen', chosen && n > 1);
+    if (n > 1) figure.setAttribute('aria-current', chosen);
+  });
+}
+
+frames.addEventListener('click', event => {
+  const figure = event.target.closest('figure');
+  if (!figure || page.brushing) return;
+  select([...frames.children].indexOf(figure));
+  window.dispatchEvent(new CustomEvent('sefa:sample'));
+});
+
+// A frame of a strip stands in for one image while it is scrubbed; null takes it back.
+let exact = null;
+page.preview = (i, uri) => {
+  const image = frames.children[i ?? page.sample]?.querySelector('.after');
+  if (!image) return;
+  if (uri && frames.dataset.scrub !== 'true') exact = image.src;
+  frames.dataset.scrub = Boolean(uri);
+  image.src = uri ?? exact;
+};
+
+page.overlay = (i, uri, name) => {
+  frames.querySelectorAll('img.map').forEach(image => image.remove());
+  const figure = frames.children[i];
+  if (!uri || !figure) return;
+  const image = picture('map', uri, '', '');
+  image.alt = `Where ${name} acts`;
+  figure.append(image);
+};
 
 function setBefore(uris) {
   [...frames.children].forEach((figure, i) => { if (uris[i]) figure.firstChild.src = uris[i]; });
