@@ -71,8 +71,9 @@ def equal_change(
         unit = SHARE * image_distance(before, before.roll(1, 0)).mean().item()
         if not unit > 0:
             raise UserError("All images of this model are alike, so no change can be measured.")
-        rows, guess = [], distance
+        rows = []
         for directions in methods:
+            guess = distance  # what follows depends on the directions before it, not on `count`
             for vector in directions.vectors[:count]:
                 probe = Probe(synthesize, w, before, vector, directions.layers)
                 alpha, share = matched(probe, distance * unit, guess)
