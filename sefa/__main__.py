@@ -28,7 +28,7 @@ from sefa import Directions, Generator, edit, format_layers, load_generator
 from sefa.baselines import METHODS, PCA_SEEDS, RANDOM_SEED, directions_by, stands_out
 from sefa.calibration import SHARE
 from sefa.commands import OneLineParser, check_folder, exit_code, make_folder
-from sefa.comparison import EqualChange, equal_change
+from sefa.comparison import ENOUGH, EqualChange, equal_change
 from sefa.editing import MAX_SEED
 from sefa.errors import UserError
 from sefa.export import (
@@ -176,9 +176,9 @@ def option_parser() -> argparse.ArgumentParser:
         "--compare",
         action="store_true",
         help="a third page, on which all three methods move the same samples at equal change of "
-        "the images, whatever --method is. There --start_distance and --end_distance are in units "
-        f"of change, {MAX_CHANGE:g} at most: {1 / SHARE:g} are as much as the mean difference "
-        "between two samples",
+        "the images, whatever --method is; there --start_distance and --end_distance are in units "
+        f"of change, {-MAX_CHANGE:g} to {MAX_CHANGE:g}, of which {1 / SHARE:g} are the mean "
+        "difference of two samples",
     )
     add(
         "-N",
@@ -747,10 +747,25 @@ def find_equal_change(
 
 
 def mean_alphas(equal: EqualChange) -> str:
-    """ "SeFa 1.39, PCA 1.8, Random 3.5": how far each method goes for the same change."""
-    means = [sum(alphas) / len(alphas) for alphas in equal.alphas]
-    titles = METHODS.values()
-    return ", ".join(f"{title} {mean:.3g}" for title, mean in zip(titles, means, strict=True))
+    """ "SeFa 1.39, PCA 1.8, Random none": how far each method goes for the same change.
+
+    Of the directions that get there.
+    """
+    texts = []
+    for title, alphas, shares in zip(METHODS.values(), equal.alphas, equal.shares, strict=True):
+        reached = [a for a, share in zip(alphas, shares, strict=True) if share > ENOUGH]
+        mean = f"{sum(reached) / len(reached):.3g}" if reached else "none"
+        texts.append(f"{title} {mean}")
+    return ", ".join(texts)
+
+
+def strip_notes(name: str, alpha: float, share: float) -> list[str]:
+    """What stands under the method of a strip: the direction's name, and what equal change took."""
+    notes = [name] if name else []
+    notes.append(f"alpha ±{alpha:.3g}")
+    if share <= ENOUGH:
+        notes.append(f"only {share:.0%} of the change")
+    return notes
 
 
 def render_comparison(
@@ -776,8 +791,13 @@ def render_comparison(
     return MethodComparison(
         methods=[METHODS[method] for method in found],
         grids=grids,
-        alphas=equal.alphas,
-        shares=equal.shares,
+        notes=[
+            [
+                strip_notes(name, alpha, share)
+                for name, alpha, share in zip(names[method], alphas, shares, strict=True)
+            ]
+            for method, alphas, shares in zip(found, equal.alphas, equal.shares, strict=True)
+        ],
         main_facts=[
             ("Equal change", meaning),
             ("Alpha", f"±{far} took {mean_alphas(equal)} on average, in unit vectors."),

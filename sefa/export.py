@@ -84,10 +84,9 @@ class MethodComparison:
     """M methods side by side on the same samples, at equal change of the images.
 
     methods   M names ("SeFa")
-    grids     M grids of the same samples, layers, distances and K; their facts, eigenvalues and
-              command are not shown. `distances` are in units of change, the same for all.
-    alphas    [M][K]: how far the direction itself went at the largest distance, > 0
-    shares    [M][K]: the change it reached there, as a share of what the others did (1: equal)
+    grids     M grids of the same samples, layers, distances and K; their names, facts,
+              eigenvalues and command are not shown. `distances` are in units of change, the same for all.
+    notes     [M][K] lists of texts, shown one under another with the method's name
     main_facts, facts     (term, text) pairs for the heading, in the order shown; `facts` and the
               command unfold on a click
     command   the command line that makes this page again
@@ -97,8 +96,7 @@ class MethodComparison:
 
     methods: Sequence[str]
     grids: Sequence[TraversalGrid]
-    alphas: Sequence[Sequence[float]]
-    shares: Sequence[Sequence[float]]
+    notes: Sequence[Sequence[Sequence[str]]]
     main_facts: Sequence[tuple[str, str]] = ()
     facts: Sequence[tuple[str, str]] = ()
     command: str = ""
@@ -110,9 +108,8 @@ class MethodComparison:
         }
         if len(shown) != 1 or len(self.methods) != len(self.grids):
             raise ValueError("every method must show the same samples, directions and distances")
-        for numbers in (self.alphas, self.shares):
-            if [len(row) for row in numbers] != [grid.num_semantics for grid in self.grids]:
-                raise ValueError("every direction of every method must have an alpha and a share")
+        if [len(notes) for notes in self.notes] != [grid.num_semantics for grid in self.grids]:
+            raise ValueError("every direction of every method must have its notes")
 
 
 # ----------------------------------------------------------------------------- images
@@ -320,8 +317,8 @@ def _methods_heading(comparison: MethodComparison) -> Iterator[str]:
     yield (
         f"<p>{escape(_listed(comparison.methods))} directions on the same samples, each as far as "
         "it takes for the same change of the images. The better a method disentangles, the more of "
-        "its strips change one thing and leave the rest. Directions of one number share their rank "
-        "and nothing else. Click a heading to sort.</p>\n"
+        "its strips change one thing and leave the rest. Directions of the same number have only "
+        "that in common. Click a heading to sort.</p>\n"
     )
     yield from _facts([("Layers", first.layers), *comparison.main_facts], "")
     yield "<details><summary>How this was made</summary>\n"
@@ -350,11 +347,7 @@ def _methods_column_headers(grid: TraversalGrid) -> str:
 
 def _methods_row(comparison: MethodComparison, sample: int, direction: int, method: int) -> str:
     grid, title = comparison.grids[method], comparison.methods[method]
-    notes = [f"alpha ±{comparison.alphas[method][direction]:.3g}"]
-    if grid.names and grid.names[direction]:
-        notes.insert(0, grid.names[direction])
-    if comparison.shares[method][direction] < _LESS:
-        notes.append(f"only {comparison.shares[method][direction]:.0%} of the change")
+    notes = comparison.notes[method][direction]
     what = f"sample {sample}, {title} {direction}"
     cells = [
         _row_header(sample, f"{sample:03d}", grid.samples[sample]),
@@ -379,7 +372,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 _NARROW = 5  # steps on a narrow screen
-_LESS = 0.95  # share of the change below which a strip says that it changed less
 _METHODS_COLUMNS = ("Sample", "Direction", "Method")
 
 _STYLE = """

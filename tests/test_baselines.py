@@ -20,6 +20,7 @@ from sefa.factorization import Directions
 from sefa.generators.generator import Generator
 from sefa.generators.pggan import PGGAN
 from sefa.rendering import LoadedModel
+from tests import test_biggan, test_dcgan
 from tests.helpers import seeded, tiny_pggan, tiny_stylegan2
 
 
@@ -133,6 +134,20 @@ def test_sefa_is_factorize_and_bad_input_is_refused(tmp_path):
             directions_by(method, generator, "9")
     with pytest.raises(ValueError, match="method must be one of sefa, pca, random"):
         directions_by("ica", generator)
+
+
+@pytest.mark.parametrize("family", ["pggan", "dcgan", "biggan"])
+def test_families_whose_space_is_z(family, fewer):
+    if family == "pggan":
+        generator = PGGAN(tiny_pggan(), {})
+    elif family == "dcgan":
+        generator = test_dcgan.build(test_dcgan.named(test_dcgan.tutorial()))
+    else:
+        generator = test_biggan.build(test_biggan.Case("attention16").weights)
+    methods = [directions_by(method, generator) for method in baselines.METHODS]
+    assert all(orthonormal(found.vectors) and len(found.vectors) for found in methods)
+    equal = equal_change(LoadedModel(generator), methods, 2, distance=2.0)
+    assert np.abs(np.array(equal.shares) - 1).max() < 0.021
 
 
 def test_where_z_is_the_space_no_axis_stands_out(fewer):
