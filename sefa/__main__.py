@@ -28,8 +28,8 @@ from sefa import Directions, Generator, edit, format_layers, load_generator
 from sefa.baselines import METHODS, PCA_SEEDS, RANDOM_SEED, directions_by, stands_out
 from sefa.calibration import SHARE
 from sefa.commands import OneLineParser, check_folder, exit_code, make_folder
-from sefa.comparison import ENOUGH, EqualChange, equal_change
-from sefa.editing import MAX_SEED
+from sefa.comparison import NOTICED, EqualChange, equal_change
+from sefa.editing import MAX_SEED, Recipe
 from sefa.errors import UserError
 from sefa.export import (
     IMAGE_FORMATS,
@@ -753,7 +753,7 @@ def mean_alphas(equal: EqualChange) -> str:
     """
     texts = []
     for title, alphas, shares in zip(METHODS.values(), equal.alphas, equal.shares, strict=True):
-        reached = [a for a, share in zip(alphas, shares, strict=True) if share > ENOUGH]
+        reached = [a for a, share in zip(alphas, shares, strict=True) if share > 1 - NOTICED]
         mean = f"{sum(reached) / len(reached):.3g}" if reached else "none"
         texts.append(f"{title} {mean}")
     return ", ".join(texts)
@@ -763,8 +763,8 @@ def strip_notes(name: str, alpha: float, share: float) -> list[str]:
     """What stands under the method of a strip: the direction's name, and what equal change took."""
     notes = [name] if name else []
     notes.append(f"alpha ±{alpha:.3g}")
-    if share <= ENOUGH:
-        notes.append(f"only {share:.0%} of the change")
+    if abs(share - 1) > NOTICED:
+        notes.append(f"{share:.0%} of the change")
     return notes
 
 
@@ -782,11 +782,12 @@ def render_comparison(
         units = [alpha / equal.distance for alpha in alphas]
         grids.append(render_grid(generator, samples, method, found, names, options, units))
     far = format_distance(equal.distance)
+    psi = f" at truncation psi {Recipe.truncation_psi:g}" if generator.has_truncation else ""
     meaning = (
-        f"At ±{far}, images differ from the unedited ones by {far} units on average; {1 / SHARE:g} "
-        f"units are the mean difference of two samples. Measured on {equal.samples} other samples, "
-        "at all scales of the image: it is how much changes, not what, and one image may change "
-        "more than another."
+        f"At ±{far}, images differ from the unedited ones by {far} units on average, and the steps "
+        f"between are even in alpha; {1 / SHARE:g} units are the mean difference of two samples. "
+        f"Measured on {equal.samples} other samples{psi}, at all scales of the image: it is how "
+        "much changes, not what, and one image may change more than another."
     )
     return MethodComparison(
         methods=[METHODS[method] for method in found],
@@ -803,7 +804,7 @@ def render_comparison(
             ("Alpha", f"±{far} took {mean_alphas(equal)} on average, in unit vectors."),
         ],
         facts=[
-            *((METHODS[method], method_text(method, found[method])) for method in found),
+            ("Methods", "; ".join(method_text(method, found[method]) for method in found)),
             *grids[0].facts[1:],  # without its method
         ],
         command=reproducing_command(options, grids[0].layers, compare=True),

@@ -24,7 +24,7 @@ from sefa.rendering import MEASURED_PIXELS, LoadedModel
 # one page are all measured on the same samples.
 FEWEST, MOST = 8, 32
 TOLERANCE = 0.02  # of the change, within which it is equal
-ENOUGH = 0.95  # share of the change from which on a direction has got there
+NOTICED = 0.05  # from which on a change that is not equal is told
 
 
 @dataclass(frozen=True)
