@@ -15,6 +15,7 @@ from itertools import groupby
 import torch
 
 import sefa
+from sefa.baselines import pca_directions, random_directions
 from sefa.calibration import Probe, compared, matching_alpha
 from sefa.rendering import LoadedModel
 
@@ -60,27 +61,6 @@ def layer_groups(num_ws):
         if first <= last:
             groups.append(sefa.format_layers(range(first, last + 1)))
     return groups
-
-
-# --- other ways to find directions ----------------------------------------------------------------
-
-
-def pca_directions(w, k):
-    """The k main axes of w [N, w_dim], strongest first, unit rows [k, w_dim] float64.
-
-    GANSpace (Härkönen et al., NeurIPS 2020, section 2.1) for StyleGAN: principal components of
-    mapped codes, without truncation.
-    """
-    centred = (w - w.mean(0)).double()
-    _, columns = torch.linalg.eigh(centred.T @ centred)  # ascending
-    return columns.T.flip(0)[:k]
-
-
-def random_directions(k, w_dim, seed=0):
-    """k orthonormal rows [k, w_dim] float64 of uniformly random orientation."""
-    random = torch.Generator().manual_seed(seed)
-    columns, _ = torch.linalg.qr(torch.randn(w_dim, k, generator=random, dtype=torch.float64))
-    return columns.T
 
 
 # --- how much of a change is one factor's ---------------------------------------------------------

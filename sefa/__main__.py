@@ -1,7 +1,8 @@
 """The command line: `python -m sefa MODEL -L 0-1 -N 5 -K 5` makes two HTML pages of edited images.
 
-Options, defaults and file names are those of the official SeFa tool. What the user got wrong is one
-line on stderr and exit code 2; Ctrl-C is exit code 130.
+Options, defaults and file names are those of the official SeFa tool; `--method` finds directions in
+another way, and `--compare` adds a page that holds all ways against each other. What the user got
+wrong is one line on stderr and exit code 2; Ctrl-C is exit code 130.
 """
 
 from __future__ import annotations
@@ -23,29 +24,39 @@ import torch
 from tqdm import tqdm
 
 import checkpoints
-from sefa import Directions, Generator, edit, factorize, format_layers, load_generator
+from sefa import Directions, Generator, edit, format_layers, load_generator
+from sefa.baselines import METHODS, PCA_SEEDS, RANDOM_SEED, directions_by, stands_out
+from sefa.calibration import SHARE
 from sefa.commands import OneLineParser, check_folder, exit_code, make_folder
-from sefa.editing import MAX_SEED
+from sefa.comparison import NOTICED, EqualChange, equal_change
+from sefa.editing import MAX_SEED, Recipe
 from sefa.errors import UserError
 from sefa.export import (
     IMAGE_FORMATS,
+    MethodComparison,
     TraversalGrid,
     encode_images,
+    format_distance,
     resize_images,
+    write_methods_page,
     write_pages,
 )
 from sefa.labels import Labels
-from sefa.rendering import default_device, render, take_rows
+from sefa.rendering import LoadedModel, default_device, render, take_rows
 
 MAX_VIZ_SIZE = 2048
 MAX_DISTANCE = 10_000.0
 # A page holds all its images: beyond about 8000 of 256 px (some 250 MB) browsers give up.
 MAX_IMAGES = 8192
 MAX_PIXELS = MAX_IMAGES * 256**2
+MAX_CHANGE = 10.0  # units of change: as much as another sample
 MAX_FULL_SIZE = 32  # images held before they are resized: 100 MB at 1024 px
+
+VALUE_NAMES = {"sefa": "eigenvalue", "pca": "variance", "random": ""}
 
 # What a page's command repeats where it is no default, beside MODEL, -L, -N and -K.
 REPEATED_OPTIONS = (
+    "method",
     "seed",
     "start_distance",
     "end_distance",
@@ -65,6 +76,9 @@ training, no sampling) and writes two HTML pages that show them on a few samples
 
   {model}_N{samples}_K{semantics}_L{layers}_seed{seed}_sample_first.html
   {model}_N{samples}_K{semantics}_L{layers}_seed{seed}_semantic_first.html
+
+--compare writes a third, ..._methods.html, which shows SeFa, PCA and random directions side by side
+on the same samples, each going as far as it takes for the same change of the images.
 """
 
 EPILOG = f"""\
@@ -85,14 +99,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Checkpoint -> directions -> samples -> edited images -> the two pages. Raises UserError."""
+    """Checkpoint -> directions -> samples -> edited images -> the pages. Raises UserError."""
     codes = None if options.codes is None else load_codes(options.codes, options.num_samples)
     check_folder(options.save_dir)
     check_amount(options, options.num_samples if codes is None else len(codes))
 
     generator, labels = load_model(options.model)
     class_index = find_class(generator, options)
-    directions = find_directions(generator, options)
+    found = find_directions(generator, options)
     if codes is None:
         samples = seeded_samples(generator, class_index, options)
     else:
@@ -100,11 +114,16 @@ def run(options: argparse.Namespace) -> None:
     print(f"Samples: {samples.origin}; rendered on {generator.device}")
 
     make_folder(options.save_dir)
-    names = [labels.text(directions.layers, k) for k in range(options.num_semantics)]
-    grid = render_grid(generator, samples, directions, names, options)
-    prefix = file_prefix(options, grid, class_text(generator, class_index))
-    for path in write_grid(grid, options.save_dir, prefix):
+    chosen_class = class_text(generator, class_index)
+    names = names_of(found, labels, options)
+    grid = render_grid(generator, samples, options.method, found, names, options)
+    for path in write_grid(grid, options.save_dir, file_prefix(options, grid, chosen_class)):
         print(f"Wrote {path}")
+    if options.compare:
+        equal = find_equal_change(generator, found, class_index, options)
+        comparison = render_comparison(generator, samples, found, names, equal, options)
+        prefix = file_prefix(options, grid, chosen_class, compare=True)
+        print(f"Wrote {write_comparison(comparison, options.save_dir, prefix)}")
 
 
 # ----------------------------------------------------------------------------- options
@@ -135,7 +154,7 @@ def option_parser() -> argparse.ArgumentParser:
         "--save_dir",
         metavar="FOLDER",
         default="results",
-        help="where the two pages go; made if missing (default: %(default)s)",
+        help="where the pages go; made if missing (default: %(default)s)",
     )
     add(
         "-L",
@@ -144,6 +163,22 @@ def option_parser() -> argparse.ArgumentParser:
         default="all",
         help="layers to decompose and edit: all, or indices and ranges such as 0-1,4 "
         "(default: %(default)s)",
+    )
+    add(
+        "--method",
+        choices=tuple(METHODS),
+        default="sefa",
+        help="how directions are found: sefa, in closed form from the weights; pca, the main axes "
+        f"of {PCA_SEEDS} mapped codes, as GANSpace does for StyleGAN; random, orthogonal ones as "
+        "the baseline. Files of the last two have the method in their name (default: %(default)s)",
+    )
+    add(
+        "--compare",
+        action="store_true",
+        help="a third page, on which all three methods move the same samples at equal change of "
+        "the images, whatever --method is; there --start_distance and --end_distance are in units "
+        f"of change, {-MAX_CHANGE:g} to {MAX_CHANGE:g}, of which {1 / SHARE:g} are the mean "
+        "difference of two samples",
     )
     add(
         "-N",
@@ -275,38 +310,62 @@ def number(low: float, high: float):
 def check_amount(options: argparse.Namespace, num_samples: int) -> None:
     """Refuses, before anything is loaded, what no page could hold and seeds that run out."""
     images = num_samples * options.num_semantics * options.step
+    methods = ""
+    if options.compare:
+        images, methods = images * len(METHODS), f" x {len(METHODS)} methods"
     limit = min(MAX_IMAGES, MAX_PIXELS // options.viz_size**2)
     if images > limit:
         raise UserError(
-            f"{num_samples} samples x {options.num_semantics} semantics x {options.step} steps are "
-            f"{images} images; a page holds at most {limit} of {options.viz_size} px."
+            f"{num_samples} samples x {options.num_semantics} semantics x {options.step} steps"
+            f"{methods} are {images} images; a page holds at most {limit} of {options.viz_size} px."
+        )
+    if options.compare and largest_distance(options) > MAX_CHANGE:
+        raise UserError(
+            "With --compare, --start_distance and --end_distance are in units of change and go from "
+            f"{-MAX_CHANGE:g} to {MAX_CHANGE:g}, which is as much as another sample."
         )
     if options.codes is None and options.seed + num_samples - 1 > MAX_SEED:
         raise UserError(f"--seed plus the number of samples must stay below {MAX_SEED + 1}.")
 
 
-def file_prefix(options: argparse.Namespace, grid: TraversalGrid, chosen_class: str) -> str:
-    """The part of the file names both pages share, such as "avatars_N5_K5_L0-1_seed0"."""
+def file_prefix(
+    options: argparse.Namespace, grid: TraversalGrid, chosen_class: str, compare: bool = False
+) -> str:
+    """The part that file names share, such as "avatars_N5_K5_L0-1_seed0".
+
+    With the method, where that is not SeFa; `compare`: without, for the page of all methods.
+    """
     if options.codes is None:
         origin = f"seed{options.seed}"
     else:
         origin = f"codes-{safe_name(Path(options.codes).stem)}"
     if chosen_class:
         origin += f"_class{safe_name(chosen_class)}"
-    numbers = f"N{len(grid.samples)}_K{len(grid.eigenvalues)}_L{grid.layers}"
+    if options.method != "sefa" and not compare:
+        origin += f"_{options.method}"
+    numbers = f"N{len(grid.samples)}_K{grid.num_semantics}_L{grid.layers}"
     return f"{safe_name(grid.model)}_{numbers}_{origin}"
 
 
-def reproducing_command(options: argparse.Namespace, layers: str) -> str:
-    """The command line that makes the same pages: what names the files, and what is no default."""
+def reproducing_command(options: argparse.Namespace, layers: str, compare: bool = False) -> str:
+    """The command line that makes the same pages: what names the files, and what is no default.
+
+    `compare`: the same page of all methods, for which --method is nothing.
+    """
     words = ["python", "-m", "sefa", options.model, "-L", layers]
     words += ["-N", str(options.num_samples), "-K", str(options.num_semantics)]
+    words += ["--compare"] if compare else []
     defaults = option_parser()
     for name in REPEATED_OPTIONS:
         value = getattr(options, name)
-        if value != defaults.get_default(name):
+        if value != defaults.get_default(name) and not (compare and name == "method"):
             words.append(f"--{name}={value}")  # "=": a value may start with a minus sign
     return shlex.join(words)
+
+
+def largest_distance(options: argparse.Namespace) -> float:
+    """Of the distances asked for, how far the farthest is from the unedited image."""
+    return max(abs(options.start_distance), abs(options.end_distance))
 
 
 def model_name(source: str) -> str:
@@ -366,25 +425,74 @@ def load_model(source: str) -> tuple[Generator, Labels]:
     return generator, labels
 
 
-def find_directions(generator: Generator, options: argparse.Namespace) -> Directions:
-    """All directions of the layers asked for. Raises UserError where -K asks for more."""
-    started = time.perf_counter()
-    directions = factorize(generator, options.layer_idx)
-    seconds = time.perf_counter() - started
-    found = len(directions.vectors)
-    if options.num_semantics > found:
-        raise UserError(
-            f"-K/--num_semantics is {options.num_semantics}, but these layers have {found} "
-            f"directions: choose 1 to {found}."
-        )
-    names = [generator.layer_names[i] for i in directions.layers]
-    if len(names) > 4:
-        names[2:-1] = ["..."]
-    print(f"Layers {format_layers(directions.layers)}: {', '.join(names)}")
-    print(f"Decomposed in {seconds:.3f} s: {found} directions")
-    eigenvalues = directions.eigenvalues[: options.num_semantics].tolist()
-    print(f"Eigenvalues: {', '.join(f'{value:.4g}' for value in eigenvalues)}")
-    return directions
+def find_directions(generator: Generator, options: argparse.Namespace) -> dict[str, Directions]:
+    """Method -> all directions of the layers asked for: --method's, or with --compare those of all.
+
+    Raises UserError where -K asks for more.
+    """
+    found = {}
+    for method in METHODS if options.compare else [options.method]:
+        started = time.perf_counter()
+        with tqdm(desc="Mapping codes", total=0, leave=False, disable=None, delay=0.5) as bar:
+            directions = directions_by(method, generator, options.layer_idx, count_on(bar))
+        seconds = time.perf_counter() - started
+        count = len(directions.vectors)
+        if options.num_semantics > count:
+            raise UserError(
+                f"-K/--num_semantics is {options.num_semantics}, but these layers have {count} "
+                f"directions: choose 1 to {count}."
+            )
+        if not found:
+            names = [generator.layer_names[i] for i in directions.layers]
+            if len(names) > 4:
+                names[2:-1] = ["..."]
+            print(f"Layers {format_layers(directions.layers)}: {', '.join(names)}")
+        if method == "sefa":
+            print(f"Decomposed in {seconds:.3f} s: {count} directions")
+        else:
+            how = method_text(method, directions)
+            print(f"{how}: {count} directions in {seconds:.3f} s")
+        eigenvalues = directions.eigenvalues[: options.num_semantics].tolist()
+        if eigenvalues:
+            title = f"{VALUE_NAMES[method].capitalize()}s"
+            print(f"{title}: {', '.join(f'{value:.4g}' for value in eigenvalues)}")
+        found[method] = directions
+    return found
+
+
+def count_on(bar: tqdm):
+    """A `progress(done, total)` that moves a bar."""
+
+    def progress(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return progress
+
+
+def method_text(method: str, directions: Directions) -> str:
+    """How the directions were found, for people."""
+    if method == "sefa":
+        return "SeFa, in closed form from the weights"
+    if method == "random":
+        return f"Random orthogonal directions, seed {RANDOM_SEED}"
+    text = f"PCA of {PCA_SEEDS} mapped codes"
+    if not stands_out(directions.eigenvalues):
+        text += " (no axis of w stands out, so they are as good as random)"
+    return text
+
+
+def names_of(
+    found: dict[str, Directions], labels: Labels, options: argparse.Namespace
+) -> dict[str, list[str]]:
+    """Method -> the names of its directions, "" for none; people have named SeFa's alone."""
+    return {
+        method: [
+            labels.text(directions.layers, k) if method == "sefa" else ""
+            for k in range(options.num_semantics)
+        ]
+        for method, directions in found.items()
+    }
 
 
 def find_class(generator: Generator, options: argparse.Namespace) -> int | None:
@@ -549,27 +657,32 @@ def step_distances(start: float, end: float, steps: int) -> list[float]:
 def render_grid(
     generator: Generator,
     samples: Samples,
-    directions: Directions,
-    names: list[str],
+    method: str,
+    found: dict[str, Directions],
+    names: dict[str, list[str]],
     options: argparse.Namespace,
+    units: list[float] | None = None,
 ) -> TraversalGrid:
-    """Renders a strip for every (sample, semantic); keeps only the encoded images.
+    """Renders a strip for every (sample, semantic) of a method; keeps only the encoded images.
 
-    `names`: one a semantic, "" for none.
+    `names`: one a semantic, "" for none. `units`: alpha of one unit of distance for each
+    semantic, 1 where none are given.
     """
+    directions = found[method]
     distances = step_distances(options.start_distance, options.end_distance, options.step)
     eigenvalues = directions.eigenvalues[: options.num_semantics].tolist()
     vectors = directions.vectors[: options.num_semantics]
+    units = units or [1.0] * len(vectors)
     images = []
     total = len(samples.labels) * len(vectors)
-    with tqdm(total=total, desc="Rendering", unit="strip", leave=False, disable=None) as bar:
+    desc = "Rendering" if len(found) == 1 else f"Rendering {METHODS[method]}"
+    with tqdm(total=total, desc=desc, unit="strip", leave=False, disable=None) as bar:
         for i, w in enumerate(samples.w.split(1)):
             sample = w, take_rows(samples.conditions, [i])
             images.append([])
-            for vector in vectors:
-                strip = render_strip(
-                    generator, sample, vector, directions.layers, distances, options
-                )
+            for vector, unit in zip(vectors, units, strict=True):
+                alphas = [unit * distance for distance in distances]
+                strip = render_strip(generator, sample, vector, directions.layers, alphas, options)
                 images[-1].append(encode_images(strip, options.image_format))
                 bar.update()
     layers = layers_text(options.layer_idx, directions)
@@ -581,12 +694,14 @@ def render_grid(
         distances=distances,
         images=images,
         image_size=(strip.shape[2], strip.shape[1]),
-        names=names,
+        names=names[method],
         facts=[
+            ("Method", method_text(method, directions)),
             ("Model", f"{generator.family}, {generator.resolution} px"),
             ("Samples", samples.origin),
         ],
         command=reproducing_command(options, layers),
+        value_name=VALUE_NAMES[method],
     )
 
 
@@ -595,21 +710,105 @@ def render_strip(
     sample: tuple[torch.Tensor, dict[str, Any]],
     vector: torch.Tensor,
     layers: list[int],
-    distances: list[float],
+    alphas: list[float],
     options: argparse.Namespace,
 ) -> np.ndarray:
     """uint8 [S, h, w, C] at --viz_size: one sample, (w [1, num_ws, w_dim], its conditions), at
-    each distance.
+    each alpha.
     """
     w, conditions = sample
     parts = []
-    for start in range(0, len(distances), MAX_FULL_SIZE):
-        some = distances[start : start + MAX_FULL_SIZE]
-        edited = torch.cat([edit(w, vector, distance, layers) for distance in some])
+    for start in range(0, len(alphas), MAX_FULL_SIZE):
+        some = alphas[start : start + MAX_FULL_SIZE]
+        edited = torch.cat([edit(w, vector, alpha, layers) for alpha in some])
         beside = take_rows(conditions, [0] * len(some))
         images = render(generator, edited, conditions=beside)
         parts.append(resize_images(images, options.viz_size))
     return np.concatenate(parts)
+
+
+def find_equal_change(
+    generator: Generator,
+    found: dict[str, Directions],
+    class_index: int | None,
+    options: argparse.Namespace,
+) -> EqualChange:
+    """How far to go along every direction for the change at the largest distance asked for.
+
+    Raises UserError for a model whose images cannot be told apart.
+    """
+    model, distance = LoadedModel(generator), largest_distance(options) or 1.0
+    with tqdm(desc="Measuring", total=0, unit="direction", leave=False, disable=None) as bar:
+        equal = equal_change(
+            model, list(found.values()), options.num_semantics, distance, class_index, count_on(bar)
+        )
+    print(f"Alpha for {distance:g} units of change: {mean_alphas(equal)}, on average")
+    return equal
+
+
+def mean_alphas(equal: EqualChange) -> str:
+    """ "SeFa 1.39, PCA 1.8, Random none": how far each method goes for the same change.
+
+    Of the directions that get there.
+    """
+    texts = []
+    for title, alphas, shares in zip(METHODS.values(), equal.alphas, equal.shares, strict=True):
+        reached = [a for a, share in zip(alphas, shares, strict=True) if share > 1 - NOTICED]
+        mean = f"{sum(reached) / len(reached):.3g}" if reached else "none"
+        texts.append(f"{title} {mean}")
+    return ", ".join(texts)
+
+
+def strip_notes(name: str, alpha: float, share: float) -> list[str]:
+    """What stands under the method of a strip: the direction's name, and what equal change took."""
+    notes = [name] if name else []
+    notes.append(f"alpha ±{alpha:.3g}")
+    if abs(share - 1) > NOTICED:
+        notes.append(f"{share:.0%} of the change")
+    return notes
+
+
+def render_comparison(
+    generator: Generator,
+    samples: Samples,
+    found: dict[str, Directions],
+    names: dict[str, list[str]],
+    equal: EqualChange,
+    options: argparse.Namespace,
+) -> MethodComparison:
+    """The methods' strips of the same samples, distances in units of change."""
+    grids = []
+    for method, alphas in zip(found, equal.alphas, strict=True):
+        units = [alpha / equal.distance for alpha in alphas]
+        grids.append(render_grid(generator, samples, method, found, names, options, units))
+    far = format_distance(equal.distance)
+    psi = f" at truncation psi {Recipe.truncation_psi:g}" if generator.has_truncation else ""
+    meaning = (
+        f"At ±{far}, images differ from the unedited ones by {far} units on average, and the steps "
+        f"between are even in alpha; {1 / SHARE:g} units are the mean difference of two samples. "
+        f"Measured on {equal.samples} other samples{psi}, at all scales of the image: it is how "
+        "much changes, not what, and one image may change more than another."
+    )
+    return MethodComparison(
+        methods=[METHODS[method] for method in found],
+        grids=grids,
+        notes=[
+            [
+                strip_notes(name, alpha, share)
+                for name, alpha, share in zip(names[method], alphas, shares, strict=True)
+            ]
+            for method, alphas, shares in zip(found, equal.alphas, equal.shares, strict=True)
+        ],
+        main_facts=[
+            ("Equal change", meaning),
+            ("Alpha", f"±{far} took {mean_alphas(equal)} on average, in unit vectors."),
+        ],
+        facts=[
+            ("Methods", "; ".join(method_text(method, found[method]) for method in found)),
+            *grids[0].facts[1:],  # without its method
+        ],
+        command=reproducing_command(options, grids[0].layers, compare=True),
+    )
 
 
 def layers_text(asked: str, directions: Directions) -> str:
@@ -624,6 +823,14 @@ def write_grid(grid: TraversalGrid, folder: str, prefix: str) -> list[Path]:
         return write_pages(folder, prefix, grid)
     except OSError as error:
         raise UserError(f"Cannot write the pages: {error}.") from None
+
+
+def write_comparison(comparison: MethodComparison, folder: str, prefix: str) -> Path:
+    """Writes the page of all methods and returns its path. Raises UserError as `write_grid`."""
+    try:
+        return write_methods_page(folder, prefix, comparison)
+    except OSError as error:
+        raise UserError(f"Cannot write the page: {error}.") from None
 
 
 if __name__ == "__main__":

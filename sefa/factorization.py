@@ -59,11 +59,16 @@ def factorize_weights(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     gram = a.T @ a
     with one_thread():
         eigenvalues, columns = torch.linalg.eigh(gram)  # ascending
-    vectors = columns.T.flip(0).contiguous()
-    # An eigenvector's sign is arbitrary and differs between machines: the largest component
-    # decides.
+    return fixed_signs(columns.T.flip(0).contiguous()), eigenvalues.flip(0).clamp(min=0)
+
+
+def fixed_signs(vectors: Tensor) -> Tensor:
+    """Rows [K, D] with the component of largest magnitude positive.
+
+    A solver's sign is arbitrary and differs between machines.
+    """
     largest = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True))
-    return vectors * largest.sign(), eigenvalues.flip(0).clamp(min=0)
+    return vectors * largest.sign()
 
 
 def parse_layers(layers: Layers, num_layers: int) -> list[int]:

@@ -130,15 +130,23 @@ class LoadedModel:
             return natural_spread(natural, vectors, layers)
 
     def measured_codes(
-        self, n: int, truncation_psi: float, first_seed: int = MEASURED_FROM
+        self,
+        n: int,
+        truncation_psi: float,
+        first_seed: int = MEASURED_FROM,
+        class_index: int | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """(w, conditions) of the seeds from `first_seed` on, of a conditional model classes in turn."""
+        """(w, conditions) of the seeds from `first_seed` on.
+
+        Of a conditional model all of one class, or classes in turn.
+        """
         generator = self.generator
         z = generator.sample_z(range(first_seed, first_seed + n)).to(generator.device)
-        label = None
-        if generator.label_dim:
-            classes = torch.arange(n, device=z.device) % generator.label_dim
-            label = torch.nn.functional.one_hot(classes, generator.label_dim).to(z)
+        if class_index is None:
+            label = generator.classes_in_turn(range(n))
+        else:
+            label = generator.one_hot(class_index, n)
+        label = None if label is None else label.to(z)
         w = generator.map(z, label, truncation_psi)
         return w, generator.conditions(label, truncation_psi)
 

@@ -32,7 +32,7 @@ class Page(HTMLParser):
             self.rows[-1].append((tag, attrs))
         elif tag == "img":
             self.images[-1].append(attrs)
-        if tag not in ("meta", "link", "img", "br"):
+        if tag not in ("meta", "link", "img", "br", "input"):
             self._open.append(tag)
             self.texts.setdefault(tag, []).append("")
 

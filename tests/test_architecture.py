@@ -78,6 +78,8 @@ def test_checkpoints_stands_between_the_entry_points_and_the_library():
 BELOW = {
     "errors.py": ["sefa.generators", "sefa.formats", "sefa.factorization", "sefa.editing"],
     "factorization.py": ["sefa.formats", "sefa.editing", "sefa.rendering", "sefa.export"],
+    "baselines.py": ["sefa.formats", "sefa.editing", "sefa.rendering", "sefa.export"],
+    "comparison.py": ["sefa.formats", "sefa.export"],
     "calibration.py": ["sefa.formats", "sefa.rendering", "sefa.export"],
     "editing.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
     "regions.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
@@ -97,7 +99,9 @@ def test_parts_of_the_library_use_only_what_is_below_them(part):
         assert not uses(path, *BELOW[part], "sefa.__main__"), name_of(path)
 
 
-@pytest.mark.parametrize("name", ["factorization.py", "editing.py", "labels.py", "regions.py"])
+@pytest.mark.parametrize(
+    "name", ["factorization.py", "baselines.py", "editing.py", "labels.py", "regions.py"]
+)
 def test_mathematics_takes_tensors_never_paths(name):
     path = ROOT / "sefa" / name
     assert not uses(path, "pathlib", "os", "io", "torch.load", "safetensors", "zipfile", "pickle")

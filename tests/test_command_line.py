@@ -14,10 +14,15 @@ import torch
 import checkpoints
 import sefa
 from sefa import __main__ as command_line
+from sefa import baselines
 from sefa.__main__ import main, model_name, option_parser, safe_name, step_distances
+from sefa.calibration import Probe, compared, image_distance
+from sefa.formats import native
+from sefa.formats.checkpoint import Checkpoint
 from sefa.generators import FAMILIES
-from tests.helpers import TinyConditional, tiny_conditional, tiny_stylegan2
-from tests.pages import Page
+from sefa.rendering import LoadedModel
+from tests.helpers import TinyConditional, tiny_conditional, tiny_state_dict, tiny_stylegan2
+from tests.pages import Page, decode
 
 SMALL = ["-N", "2", "-K", "3", "--step", "3", "--viz_size", "16", "--image_format", "png"]
 
@@ -239,6 +244,148 @@ def test_a_class_is_chosen_for_conditional_models(tmp_path, capsys):
     assert_same_images(page.strip(1, 0), expected)
 
 
+# ------------------------------------------------------------------------------- other methods
+
+
+@pytest.fixture
+def few_codes(monkeypatch):
+    """PCA of fewer codes."""
+    monkeypatch.setattr(baselines, "PCA_SEEDS", 400)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("pca", r"PCA of \d+ mapped codes"), ("random", "Random orthogonal directions, seed 0")],
+)
+def test_another_method_moves_along_its_directions(
+    model, generator, tmp_path, capsys, few_codes, method, said
+):
+    options = [model, *SMALL, "-L", "0-1", "--method", method]
+    assert run(options, tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert re.search(rf"\n{said}: 12 directions in \d+\.\d+ s\n", printed)
+    assert "Eigenvalues" not in printed and ("Variances: " in printed) == (method == "pca")
+    found = baselines.directions_by(method, generator, "0-1")
+    prefix = f"tiny_N2_K3_L0-1_seed0_{method}"
+    pages = pages_in(tmp_path / "out")
+    assert sorted(pages) == [f"{prefix}_{order}_first.html" for order in ("sample", "semantic")]
+    w = generator.map(generator.sample_z([0, 1]), None, 0.7, 8)
+    for page in pages.values():
+        assert re.fullmatch(said, facts_of(page)["Method"])
+        for sample, semantic in page.pairs:
+            vector = found.vectors[semantic]
+            expected = expected_strip(generator, w[[sample]], vector, [0, 1], [-3.0, 0.0, 3.0])
+            assert_same_images(page.strip(sample, semantic), expected)
+        notes = [text for text in page.texts["small"] if not text.startswith("seed")]
+        variances = [f"variance {value:.4g}" for value in found.eigenvalues[:3].tolist()]
+        assert sorted(notes) == sorted(2 * variances)
+    command = shlex.split(page.texts["code"][0])
+    assert f"--method={method}" in command
+    assert run(command[3:], tmp_path / "again") == 0
+    for name, page in pages.items():
+        assert pages_in(tmp_path / "again")[name].text == page.text
+
+
+def test_only_sefas_directions_have_names(tmp_path, monkeypatch, few_codes):
+    named = sefa.labels.Labels({((0, 1), 2): ("Smile", -1)})
+    monkeypatch.setattr(checkpoints, "load_labels", lambda *_: named)
+    path = str(tiny_stylegan2(tmp_path / "tiny.safetensors"))
+    for method, count in (("sefa", 2), ("pca", 0), ("random", 0)):
+        assert (
+            run([path, *SMALL, "-L", "0-1", "--method", method, "--compare"], tmp_path / method)
+            == 0
+        )
+        pages = pages_in(tmp_path / method)
+        semantic_first = next(page for name, page in pages.items() if "semantic_first" in name)
+        assert semantic_first.texts["small"].count("← Smile") == count
+        rows = methods_rows(pages["tiny_N2_K3_L0-1_seed0_methods.html"])
+        assert [row for row, (notes, _) in rows.items() if "← Smile" in notes] == [
+            (0, 2, 0),
+            (1, 2, 0),
+        ]
+
+
+def methods_rows(page):
+    """(sample, direction, method) -> (texts under the method's name, images) of a page of methods."""
+    rows = {}
+    for cells, images in zip(page.rows, page.images, strict=True):
+        key = tuple(int(attrs["data-value"]) for tag, attrs in cells if tag == "th")
+        rows[key] = [], np.stack([decode(image["src"]) for image in images])
+    # Texts stand in the order of the rows: one under a sample, and some under its method.
+    order, notes = iter(rows), page.texts["small"]
+    for note in notes:
+        if note.startswith(("seed", "code")):
+            key = next(order)
+        else:
+            rows[key][0].append(note)
+    return rows
+
+
+def test_all_methods_move_the_same_samples_at_equal_change(
+    model, generator, tmp_path, capsys, few_codes
+):
+    options = [model, *SMALL, "-L", "0-1", "--seed", "5", "--start_distance", "-1", "--compare"]
+    assert run([*options, "--end_distance", "2"], tmp_path / "out") == 0
+    pages = pages_in(tmp_path / "out")
+    prefix = "tiny_N2_K3_L0-1_seed5"
+    orders = ["methods", "sample_first", "semantic_first"]
+    assert sorted(pages) == [f"{prefix}_{order}.html" for order in orders]
+    page = pages[f"{prefix}_methods.html"]
+    rows = methods_rows(page)
+    assert len(rows) == 2 * 3 * 3
+    printed = capsys.readouterr().out
+    assert re.search(r"\nAlpha for 2 units of change: SeFa \S+, PCA \S+, Random \S+, on ", printed)
+
+    # Other samples, of which two differ by 10 units: all methods change them by 2.
+    with torch.inference_mode():
+        unseen, _ = LoadedModel(generator).measured_codes(32, 0.7)
+        before = compared(generator.synthesize(unseen))
+    unit = image_distance(before, before.roll(1, 0)).mean().item() / 10
+    w = generator.map(generator.sample_z([5, 6]), None, 0.7, 8)
+    vectors = [baselines.directions_by(m, generator, "0-1").vectors for m in baselines.METHODS]
+    for (sample, direction, method), (notes, images) in rows.items():
+        vector = vectors[method][direction]
+        alpha = float(notes[0].removeprefix("alpha ±"))
+        with torch.inference_mode():
+            probe = Probe(generator.synthesize, unseen, before, vector, [0, 1])
+            assert probe.amount(alpha) == pytest.approx(2 * unit, rel=0.03)
+        alphas = [alpha * share for share in (-0.5, 0.25, 1.0)]
+        expected = expected_strip(generator, w[[sample]], vector, [0, 1], alphas)
+        # The alpha on the page has three digits.
+        assert np.abs(images.astype(int) - expected).mean() < 1.0
+    heads = [text for text in page.texts["th"] if text]
+    assert heads[:3] == ["-1", "0.5", "2"]
+    assert "10 units are the mean difference of two samples" in facts_of(page)["Equal change"]
+
+    # The page's command has no --method, which is nothing to it, and makes it again.
+    command = shlex.split(page.texts["code"][0])
+    assert "--compare" in command and "--compare" not in pages[f"{prefix}_sample_first.html"].text
+    assert run([*command[3:], "--method", "random"], tmp_path / "again") == 0
+    again = pages_in(tmp_path / "again")
+    assert again[f"{prefix}_methods.html"].text == page.text
+    assert f"{prefix}_random_sample_first.html" in again
+
+
+def test_the_methods_of_a_conditional_model_of_one_layer(tiny, tmp_path, capsys, few_codes):
+    options = [str(tiny), *SMALL_GREY, "--class_idx", "2", "--compare", "--trunc_psi", "0"]
+    assert run(options, tmp_path / "out") == 0
+    page = pages_in(tmp_path / "out")["tiny_N2_K3_Lall_seed0_class2_golden_eagle_methods.html"]
+    assert facts_of(page)["Samples"].endswith("class 2 golden eagle")
+    # w is z: its axes are all alike.
+    assert "no axis of w stands out" in facts_of(page)["Methods"]
+    assert "no axis of w stands out" in capsys.readouterr().out
+
+
+def test_a_strip_that_cannot_change_as_much_says_so(tmp_path, few_codes):
+    flat = tiny_state_dict()
+    flat["synthesis.conv0.affine.weight"] *= 1e-6  # the first layer takes next to nothing of w
+    path = tmp_path / "flat.safetensors"
+    native.write(Checkpoint(flat, {"family": "stylegan2"}), path)
+    assert run([str(path), *SMALL, "-L", "0", "--compare"], tmp_path / "out") == 0
+    page = pages_in(tmp_path / "out")["flat_N2_K3_L0_seed0_methods.html"]
+    assert all(notes[-1] == "0% of the change" for notes, _ in methods_rows(page).values())
+
+
 # --------------------------------------------------------- images that depend on more than w, grey
 
 
@@ -450,6 +597,12 @@ def test_n_limits_the_codes_and_fewer_codes_limit_n(model, generator, tmp_path):
         (["-L", ""], "not a layer selection"),
         (["-L", "abc"], "not a layer selection"),
         (["--image_format", "gif"], "invalid choice"),
+        (["--method", "ica"], "invalid choice: 'ica'"),
+        (["--method", "pca", "-K", "13"], "these layers have 12 directions: choose 1 to 12"),
+        (["--method", "random", "-L", "6"], "layers are 0 to 5"),
+        (["--compare", "-N", "50"], "steps x 3 methods are 8250 images; a page holds at most 8192"),
+        (["--compare", "--end_distance", "10.5"], "in units of change and go from -10 to 10"),
+        (["--compare", "-K", "13"], "these layers have 12 directions: choose 1 to 12"),
         (["--class_idx", "1"], "this model has no classes"),
         (["--gpu_id", "0"], "SEFA_DEVICE"),
         (["--num_sam", "3"], "unrecognized arguments"),

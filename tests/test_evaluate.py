@@ -226,20 +226,6 @@ def test_layer_groups_are_those_of_the_app():
     assert rescoring.layer_groups(6) == ["all", "0-1", "2-5"]
 
 
-def test_pca_finds_the_axes_in_the_order_of_their_variance():
-    axes = torch.linalg.qr(torch.randn(5, 5, generator=seeded(0)))[0]
-    w = torch.randn(4000, 5, generator=seeded(1)) * torch.tensor([1.0, 5, 2, 0.1, 9]) @ axes.T + 7
-    found = rescoring.pca_directions(w, 3)
-    cosines = (found.float() @ axes).abs()
-    assert torch.allclose(cosines[range(3), [4, 1, 2]], torch.ones(3), atol=0.01)
-
-
-def test_random_directions_are_orthonormal_and_always_the_same():
-    found = rescoring.random_directions(4, 9)
-    assert torch.allclose(found @ found.T, torch.eye(4, dtype=torch.float64), atol=1e-12)
-    assert torch.equal(found, rescoring.random_directions(4, 9))
-
-
 def test_top_factor_share_and_factors_reached():
     changes = torch.tensor([[0.0, -3, 1], [0.5, 0, 0], [0.2, -0.6, 0.2]])
     assert rescoring.top_factor_share(changes) == pytest.approx((0.75 + 1 + 0.6) / 3)

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 from sefa.export import (
+    MethodComparison,
     TraversalGrid,
     encode_images,
     fitted_size,
     format_distance,
+    methods_chunks,
     page_chunks,
     resize_images,
     visualisation_page,
     write_atomically,
+    write_methods_page,
     write_pages,
 )
 from tests.pages import Page, decode
@@ -257,6 +260,151 @@ def test_a_page_that_fails_halfway_leaves_the_old_one(tmp_path, stop):
 def test_a_name_that_is_no_unicode_does_not_stop_the_page(grid, tmp_path):
     [path, _] = write_pages(tmp_path, "a", replace(grid, model="caf\udce9"))
     assert Page(path.read_text(encoding="utf-8")).texts["h1"] == ["caf?"]
+
+
+# --- directions that have no eigenvalues, and methods side by side ---------------------------------
+
+
+def test_what_stands_under_a_number_is_named_or_left_out(grid):
+    page = Page(visualisation_page(replace(grid, value_name="variance"), "sample_first"))
+    assert page.texts["small"][:2] == ["seed 0", "variance 10"]
+    assert page.texts["dt"][:2] == ["Layers", "Variances"]
+    page = Page(visualisation_page(replace(grid, eigenvalues=[]), "sample_first"))
+    assert page.texts["small"] == ["seed 0"] * 3 + ["seed 1"] * 3
+    assert page.texts["dt"] == ["Layers", "Command"]
+    assert page.pairs == Page(visualisation_page(grid, "sample_first")).pairs
+
+
+METHODS = ["SeFa", "PCA", "Random"]
+
+
+def make_comparison(steps=5, **changes):
+    """(comparison of 2 samples x 3 directions x 3 methods, their images [3, 2, 3, S, 6, 8, 3])."""
+    images = random_images(3, 2, 3, steps, 6, 8, 3)
+    comparison = MethodComparison(
+        methods=METHODS,
+        grids=[make_grid(part, eigenvalues=[]) for part in images],
+        notes=[[[f"note {m}{k}"] for k in range(3)] for m in range(3)],
+        main_facts=[("Equal change", "of the images")],
+        facts=[("Samples", "two")],
+        command="python -m sefa avatars --compare",
+    )
+    return replace(comparison, **changes), images
+
+
+def methods_page(comparison):
+    return Page("".join(methods_chunks(comparison)))
+
+
+def test_methods_stand_together_for_each_sample_and_direction():
+    comparison, images = make_comparison()
+    page = methods_page(comparison)
+    order = [(n, k, m) for n in range(2) for k in range(3) for m in range(3)]
+    values = [tuple(int(a["data-value"]) for tag, a in row if tag == "th") for row in page.rows]
+    assert values == order
+    for (n, k, m), row in zip(order, page.images, strict=True):
+        np.testing.assert_array_equal([decode(i["src"]) for i in row], images[m, n, k])
+    assert page.images[4][3]["alt"] == "sample 0, PCA 1, distance 1.5"
+    assert page.texts["button"] == ["Sample", "Direction", "Method"]
+    assert page.title == "avatars: SeFa, PCA and Random"
+    groups = [a for tag, a in page.elements if tag == "tr" and "group" in a.get("class", "")]
+    assert len(groups) == 2
+
+
+def test_notes_stand_under_the_method():
+    notes = [[["Smile →", "alpha ±1"], [], ["a"]], [["b"], [HOSTILE], ["c"]], [["d"], ["e"], ["f"]]]
+    page = methods_page(make_comparison(notes=notes)[0])
+    found = [text for text in page.texts["small"] if not text.startswith("seed")]
+    assert found == 2 * ["Smile →", "alpha ±1", "b", "d", HOSTILE, "e", "a", "c", "f"]
+
+
+def test_the_heading_of_methods_says_what_is_equal_and_how_to_make_it_again():
+    comparison, _ = make_comparison()
+    page = methods_page(comparison)
+    facts = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
+    expected = {"Layers": "0-1", "Equal change": "of the images", "Samples": "two", "Command": ""}
+    assert facts == expected
+    assert page.texts["code"] == ["python -m sefa avatars --compare"]
+    assert page.texts["summary"] == ["How this was made"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"), [(1, [0]), (5, [0, 1, 2, 3, 4]), (11, [0, 2, 5, 8, 10])]
+)
+def test_a_narrow_screen_keeps_the_ends_and_the_middle(steps, kept):
+    page = methods_page(make_comparison(steps)[0])
+    for row in page.rows:
+        cells = [attrs for tag, attrs in row if tag == "td"]
+        assert [i for i, attrs in enumerate(cells) if "class" not in attrs] == kept
+    assert ("This narrow screen shows 5 of the 11 steps." in page.text) == (steps == 11)
+
+
+def test_the_page_of_methods_is_self_contained_and_texts_stay_text():
+    hostile, _ = make_comparison(
+        methods=[HOSTILE] * 3,
+        main_facts=[(HOSTILE, HOSTILE)],
+        facts=[(HOSTILE, HOSTILE)],
+        command=HOSTILE,
+    )
+    page, harmless = methods_page(hostile), methods_page(make_comparison()[0])
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in harmless.elements]
+    assert not re.search(
+        r"https?:|//[a-z]|url\(|@import", re.sub(r"base64,[^\"]*", "", harmless.text)
+    )
+    digest = base64.b64encode(hashlib.sha256(page.texts["script"][0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page.text and len(page.texts["script"]) == 1
+
+
+def test_methods_that_show_different_things_are_refused():
+    comparison, _ = make_comparison()
+    other = replace(comparison.grids[0], layers="2")
+    for change in ({"methods": ["SeFa"]}, {"grids": [*comparison.grids[:2], other]}):
+        with pytest.raises(ValueError, match="the same samples, directions and distances"):
+            replace(comparison, **change)
+    for notes in ([[[]] * 3] * 2, [[[]] * 2] * 3):
+        with pytest.raises(ValueError, match="must have its notes"):
+            replace(comparison, notes=notes)
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "steps"), [(1280, 11), (360, 5)])
+def test_all_methods_fit_the_window_and_sort(browser, tmp_path, width, steps):
+    comparison, _ = make_comparison(steps=11)
+    path = write_methods_page(tmp_path, "page", comparison)
+    assert path.name == "page_methods.html"
+    tab = browser.new_page(viewport={"width": width, "height": 700})
+    requests, problems = [], []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.on("console", lambda message: problems.append(message.text))
+    tab.goto(path.as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    row = tab.locator("tbody tr").first.locator("img:visible")
+    assert row.count() == steps
+    # Every image stands under its own distance.
+    heads = tab.locator("thead th:visible").all()[3:]
+    for head, image in zip(heads, row.all(), strict=True):
+        box, under = head.bounding_box(), image.bounding_box()
+        assert box["x"] - 1 <= under["x"] < box["x"] + box["width"]
+
+    def methods():
+        return tab.locator("tbody tr").evaluate_all("rows => rows.map(r => r.cells[2].innerText)")
+
+    assert [text.split("\n")[0] for text in methods()[:4]] == ["SeFa", "PCA", "Random", "SeFa"]
+    tab.get_by_role("button", name="Method").click()
+    assert [text.split("\n")[0] for text in methods()] == ["SeFa"] * 6 + ["PCA"] * 6 + [
+        "Random"
+    ] * 6
+    assert tab.locator("tr.group").count() == 3
+    tab.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    assert tab.locator("thead").bounding_box()["y"] <= 1 or tab.locator(
+        "thead th"
+    ).first.bounding_box()["y"] == pytest.approx(0, abs=1)
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert problems == []
+    tab.close()
 
 
 def test_columns_sort_in_a_browser(browser, tmp_path):

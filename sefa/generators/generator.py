@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.random import RandomState  # named here, as numpy imports it when it is first used
 from torch import Tensor, nn
 
@@ -95,6 +96,16 @@ class Generator(nn.Module):
         label = torch.zeros(n, self.label_dim)
         label[:, class_index] = 1.0
         return label
+
+    def classes_in_turn(self, rows: range) -> Tensor | None:
+        """Label [len(rows), label_dim] on the CPU: row i has class i modulo label_dim.
+
+        None for an unconditional model.
+        """
+        if self.label_dim == 0:
+            return None
+        classes = torch.arange(rows.start, rows.stop) % self.label_dim
+        return F.one_hot(classes, self.label_dim).float()
 
     def class_index(self, text: str) -> int:
         """The class meant by an index ("207") or a name ("golden retriever").
