@@ -9,9 +9,18 @@ import app
 import checkpoints
 from sefa import parse_layers
 from sefa.__main__ import main
-from sefa.editing import MAX_SAMPLES, MAX_SEED, Recipe
+from sefa.editing import MAX_NAME, MAX_SAMPLES, MAX_SEED, MAX_TERMS, Named, Recipe
 from sefa.errors import UserError
-from sefa.labels import MAX_BYTES, MAX_NAME, MAX_SEEDS, Labels, parse_labels
+from sefa.labels import (
+    MAX_BYTES,
+    MAX_LABELS,
+    MAX_SEEDS,
+    Labels,
+    labels_json,
+    parse_labels,
+    place,
+    weights_of,
+)  # fmt: skip
 from tests.helpers import is_one_sentence
 from tests.pages import Page
 from ui import engine
@@ -65,6 +74,106 @@ def test_what_is_as_large_as_may_be_is_read():
     assert parse(a_file(labels=[label], seeds=seeds)).indices([0, 1, 4]) == [W_DIM - 1]
 
 
+COMBINED = {"layers": "0-1", "direction": "3*0.6+7*0.8", "sign": -1, "name": "Open mouth"}
+TERMS = ((3, 0.6), (7, 0.8))
+
+
+@pytest.mark.parametrize("written", ["3*0.6+7*0.8", "7*0.8+3*0.6", "3*0.60+7*.8"])
+def test_a_combination_has_a_name_too(written):
+    labels = parse(a_file(labels=[LABEL, COMBINED | {"direction": written}]))
+    assert labels.find([0, 1], TERMS) == labels.find([0, 1], TERMS[::-1]) == ("Open mouth", -1)
+    assert labels.text([0, 1], TERMS) == "← Open mouth"
+    for other in (((3, 0.6),), ((3, 0.6), (7, -0.8)), 3, 7):
+        assert labels.find([0, 1], other) is None
+    assert labels.find([0, 1, 4], TERMS) is None
+    assert labels.indices([0, 1]) == [] and labels.indices([0, 1, 4]) == [3]
+    assert labels.indexed() == {((0, 1, 4), 3): ("Smile", 1)}
+
+
+def test_an_index_and_its_only_term_are_one_direction():
+    labels = parse(a_file(labels=[COMBINED | {"direction": "3"}]))
+    assert labels.find([0, 1], 3) == labels.find([0, 1], ((3, 1.0),)) == ("Open mouth", -1)
+    assert labels.indices([0, 1]) == [3]
+    for other in ("3*-1", "3*2"):
+        labels = parse(a_file(labels=[COMBINED | {"direction": other}]))
+        assert labels.find([0, 1], 3) is None and labels.indices([0, 1]) == []
+
+
+def test_a_visitors_names_lie_over_the_files():
+    labels = parse(a_file(labels=[LABEL, COMBINED]))
+    mine = (
+        Named("0-1,4", ((3, 1.0),), "Grin", -1),
+        Named("0-9", TERMS, "Everywhere"),
+        Named("all", TERMS, "The same again"),
+    )
+    both = labels.with_names(mine, NUM_WS)
+    assert both.text([0, 1, 4], 3) == "← Grin"
+    assert both.text(range(10), TERMS) == "Everywhere →"
+    assert both.text([0, 1], TERMS) == "← Open mouth" and both.seeds == labels.seeds
+    assert labels.text([0, 1, 4], 3) == "Smile →"  # which stays as it was
+    assert labels.with_names((), NUM_WS) == labels
+
+
+# --- writing it -----------------------------------------------------------------------------------
+
+
+def test_what_is_written_reads_back():
+    for labels in (
+        Labels(),
+        Labels(seeds=(3, 1, 2)),
+        parse(a_file()),
+        parse(a_file(labels=[LABEL, COMBINED, COMBINED | {"direction": "1*1e-07+0*-2"}])),
+        Labels().with_names([Named("all", ((1, 1 / 3), (0, -5e-324)), "Größe (’n)", -1)], NUM_WS),
+    ):
+        text = labels_json(WEIGHTS, labels)
+        assert parse(text.encode()) == labels
+        assert weights_of(text.encode()) == WEIGHTS
+        assert labels_json(WEIGHTS, parse(text.encode())) == text
+        assert text.count('"name"') == len(labels.names) and text.endswith("}\n")
+
+
+def test_the_file_that_ships_is_as_it_would_be_written():
+    content = (checkpoints.HERE / "demo_model/labels.json").read_bytes()
+    labels = parse_labels(content, weights_of(content), 9, 256)
+    assert json.loads(labels_json(weights_of(content), labels)) == json.loads(
+        content.replace(b'"all"', b'"0-8"')
+    )
+
+
+def test_the_longest_file_is_one_that_is_read():
+    direction = tuple((i, -123456.78901234567 / (i + 1)) for i in range(65520, 65536))
+    assert len(direction) == MAX_TERMS
+    names = {
+        place(range(0, 64, 2), (*direction[1:], (i, -123456.78901234567))): ("𐐀" * MAX_NAME, -1)
+        for i in range(60000, 60000 + MAX_LABELS)
+    }
+    labels = Labels(names, (2**32 - MAX_SAMPLES,) * MAX_SEEDS)
+    content = labels_json(WEIGHTS, labels).encode()
+    assert len(content) < MAX_BYTES
+    assert parse_labels(content, WEIGHTS, 64, 65536) == labels
+
+
+def test_what_could_not_be_read_back_is_not_written():
+    many = {place([0], i): ("x", 1) for i in range(MAX_LABELS + 1)}
+    for weights, labels in (
+        (WEIGHTS, Labels(many)),
+        (WEIGHTS, Labels(seeds=(0,) * (MAX_SEEDS + 1))),
+        (WEIGHTS.upper(), Labels()),
+        (WEIGHTS + "\n", Labels()),
+        ("", Labels()),
+    ):
+        with pytest.raises(UserError) as raised:
+            labels_json(weights, labels)
+        assert is_one_sentence(str(raised.value))
+
+
+@pytest.mark.parametrize("weights", ["0" * 63, "A" * 64, 7, None, "0" * 64 + "\n"])
+def test_labels_for_no_weights_are_refused(weights):
+    with pytest.raises(UserError) as raised:
+        weights_of(json.dumps(a_file(weights=weights)).encode())
+    assert is_one_sentence(str(raised.value))
+
+
 BROKEN = [
     b"",
     b"{",
@@ -89,6 +198,16 @@ BROKEN = [
     *(a_file(seeds=[seed]) for seed in (-1, 2**32, 1.0, "1", True, None, MAX_SEED)),
     *(a_file(labels=[LABEL | {"layers": v}]) for v in ("10", "", "2-", [0, 1], None, "1-0")),
     *(a_file(labels=[LABEL | {"index": v}]) for v in (W_DIM, -1, 1.0, "1", True, None)),
+    *(
+        a_file(labels=[COMBINED | {"direction": v}])
+        for v in (
+            "", "+", "*", "3*0.6+", "3 *0.6+x", "3*nan", "3*1e7", "-1", "3*0.6 7*0.8", "12*0.6+1",
+            "0+" * MAX_TERMS + "0", 3, None, [[3, 0.6]],
+        )
+    ),
+    a_file(labels=[COMBINED | {"index": 3}]),
+    a_file(labels=[COMBINED, COMBINED | {"direction": "7*0.8+3*0.6"}]),
+    a_file(labels=[LABEL, COMBINED | {"layers": "0-1,4", "direction": "3"}]),
     *(a_file(labels=[LABEL | {"sign": v}]) for v in (0, 2, -1.0, "1", True, None)),
     *(
         a_file(labels=[LABEL | {"name": name}])
@@ -106,7 +225,7 @@ BROKEN = [
             7,
         )
     ),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("file", BROKEN, ids=lambda file: str(file)[:60])
