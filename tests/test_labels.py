@@ -1,7 +1,9 @@
 """Names of directions and curated seeds: what the file may say, and where it is shown."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +23,7 @@ from sefa.labels import (
     place,
     weights_of,
 )  # fmt: skip
-from tests.helpers import is_one_sentence
+from tests.helpers import is_one_sentence, tiny_stylegan2
 from tests.pages import Page
 from ui import engine
 
@@ -247,6 +249,161 @@ def test_the_labels_that_ship_are_those_of_the_weights_that_ship(caplog):
     assert labels.names and labels.seeds
 
 
+# --- a Space's own names --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def space(tmp_path, monkeypatch):
+    """A copy of the project's folder with a small checkpoint, `model.pt`, and a folder `names`."""
+    monkeypatch.setattr(checkpoints, "HERE", tmp_path)
+    monkeypatch.delenv("SEFA_NAMES", raising=False)
+    (tmp_path / "names").mkdir()
+    tiny_stylegan2(tmp_path / "model.pt")
+    checkpoints._say_once.cache_clear()
+    return tmp_path
+
+
+def put(path, file=None, **changes) -> Path:
+    """Writes a file of names for the checkpoint of `space`."""
+    if file is None:
+        weights = checkpoints._sha256(path.parent.parent / "model.pt")
+        file = a_file(weights=weights, labels=[LABEL | {"layers": "0-1"}]) | changes
+    path.write_bytes(file if isinstance(file, bytes) else json.dumps(file).encode())
+    return path
+
+
+def labels_for(space, source=None, **environ) -> Labels:
+    path = space / "model.pt"
+    generator = checkpoints.sefa.load_generator(path)
+    return checkpoints.load_labels(source or path, path, generator, environ)
+
+
+HUB_MODEL = checkpoints.Model("user/repo/a.pt", "user/repo", "a.pt", "main")
+
+
+@pytest.mark.parametrize("source", [None, "user/repo/a.pt", HUB_MODEL, "stylegan_car512"])
+def test_any_model_has_the_names_that_are_for_its_weights(space, caplog, source):
+    put(space / "names/some thing.JSON")
+    put(space / "names/another-model.json", a_file())
+    assert labels_for(space, source).text([0, 1], 3) == "Smile →"
+    assert labels_for(space, source).seeds == (44, 7)
+    assert not caplog.messages
+
+
+def test_without_such_a_file_there_are_no_names(space, caplog):
+    put(space / "names/another-model.json", a_file())
+    put(space / "names/names.txt")
+    put(space / "names/.hidden.json", b"{")
+    (space / "names/folder.json").mkdir()
+    os.mkfifo(space / "names/pipe.json")  # which nobody would ever write to
+    assert labels_for(space) == Labels()
+    (space / "names").rename(space / "elsewhere")
+    assert labels_for(space) == Labels()
+    assert not caplog.messages
+
+
+def test_the_variable_names_the_folders(space, tmp_path_factory, caplog):
+    (space / "mine").mkdir()
+    far = tmp_path_factory.mktemp("far")
+    put(space / "names/a.json")
+    put(space / "mine/z.json", labels=[LABEL | {"name": "Mine"}])
+    assert labels_for(space, SEFA_NAMES="mine").text([0, 1, 4], 3) == "Mine →"
+    assert labels_for(space, SEFA_NAMES=f" {far}:mine:names ").text([0, 1, 4], 3) == "Mine →"
+    assert labels_for(space, SEFA_NAMES="names:mine").text([0, 1], 3) == "Smile →"
+    assert labels_for(space, SEFA_NAMES=f"{far}") == Labels()
+    assert labels_for(space, SEFA_NAMES=" ").text([0, 1], 3) == "Smile →"  # as if it were not set
+    assert not caplog.messages
+    for _ in range(2):
+        assert labels_for(space, SEFA_NAMES="nowhere:names").text([0, 1], 3) == "Smile →"
+    (message,) = caplog.messages  # said once
+    assert "nowhere" in message and is_one_sentence(message)
+
+
+BAD_FILES = {
+    "no JSON": (b"{", "not JSON"),
+    "too long": (b" " * (MAX_BYTES + 1), "longer than"),
+    "no weights": (a_file(weights="x"), "SHA-256"),
+    "version": (a_file(version=2), "version"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_FILES)
+def test_a_bad_file_is_one_line_in_the_log(space, caplog, bad):
+    content, says = BAD_FILES[bad]
+    put(space / "names/a <b>.json", content)
+    put(space / "names/b.json")
+    for _ in range(2):  # it is not read again, so nothing more is said
+        assert labels_for(space).text([0, 1], 3) == "Smile →"
+    (message,) = caplog.messages
+    assert message.startswith("names/a ?b?.json is left out: ") and says in message
+    assert is_one_sentence(message)
+
+
+def test_a_bad_file_for_these_weights_is_passed_over(space, caplog):
+    put(space / "names/a.json", labels=[LABEL | {"layers": "99"}])
+    put(space / "names/b.json")
+    put(space / "names/c.json", labels=[])
+    assert labels_for(space).text([0, 1], 3) == "Smile →"
+    (message,) = caplog.messages
+    assert "no layer 99" in message and is_one_sentence(message)
+
+
+def test_a_file_that_cannot_be_read_is_one_line_in_the_log(space, caplog, monkeypatch):
+    put(space / "names/a.json")
+    monkeypatch.setattr(checkpoints, "_read_names", raising(PermissionError(13, "Not for you")))
+    assert labels_for(space) == Labels()
+    assert caplog.messages == ["names/a.json is left out: Not for you."]
+
+
+def raising(error):
+    def function(*arguments):
+        raise error
+
+    return function
+
+
+def test_so_many_files_are_read_and_no_more(space, caplog, monkeypatch):
+    monkeypatch.setattr(checkpoints, "MAX_NAMES_FILES", 3)
+    for name in "abc":
+        put(space / f"names/{name}.json", a_file())
+    put(space / "names/d.json")
+    assert labels_for(space) == labels_for(space) == Labels()
+    (message,) = caplog.messages
+    assert "first 3" in message and is_one_sentence(message)
+
+
+def test_weights_are_hashed_once_for_each_version_of_the_file(space, monkeypatch):
+    put(space / "names/a.json")
+    put(space / "names/b.json", a_file())
+    hashed, sha256 = [], checkpoints._sha256
+    monkeypatch.setattr(checkpoints, "_sha256", lambda path: hashed.append(path) or sha256(path))
+    assert labels_for(space).names and labels_for(space, HUB_MODEL).names
+    assert len(hashed) == 1
+    tiny_stylegan2(space / "model.pt", seed=1)
+    os.utime(space / "model.pt", ns=(1, 1))
+    assert labels_for(space) == Labels() and len(hashed) == 2
+    put(space / "names/b.json")  # a file that changed is read again
+    hashed.clear()
+    os.utime(space / "names/b.json", ns=(1, 1))
+    assert labels_for(space).names and not hashed
+
+
+def test_a_checkpoint_that_is_gone_has_no_names(space, caplog):
+    put(space / "names/a.json")
+    generator = checkpoints.sefa.load_generator(space / "model.pt")
+    model = replace(HUB_MODEL, labels="names/a.json")
+    assert checkpoints.load_labels(model, space / "gone", generator) == Labels()
+    assert len(caplog.messages) == 1  # the file that ships with a model should be for it
+
+
+def test_the_owners_names_come_before_those_that_ship(space):
+    shipped = put(space / "names/shipped.txt", labels=[LABEL | {"name": "Shipped"}])
+    model = replace(HUB_MODEL, labels=str(shipped))
+    assert labels_for(space, model).text([0, 1, 4], 3) == "Shipped →"
+    put(space / "names/a.json")
+    assert labels_for(space, model).text([0, 1], 3) == "Smile →"
+
+
 # --- where it is shown ----------------------------------------------------------------------------
 
 
@@ -323,7 +480,7 @@ STALE = "is left out: it is for other weights than these."
         # Whatever else is in it: a model of another size has other layers.
         ({"weights": WEIGHTS, "labels": [LABEL | {"layers": "99"}]}, STALE),
         ({"labels": [LABEL | {"layers": "99"}]}, "no layer 99"),
-        (b" " * MAX_BYTES + b"{}", "is left out: it is not JSON."),
+        (b" " * MAX_BYTES + b"{}", "is left out: it is longer than"),
     ],
     ids=["missing", "broken", "stale", "stale and small", "too small", "too long"],
 )
