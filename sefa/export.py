@@ -318,15 +318,18 @@ def write_pages(folder: str | os.PathLike, prefix: str, grid: TraversalGrid) -> 
     return paths
 
 
-def write_atomically(path: str | os.PathLike, chunks: Iterable[str]) -> None:
-    """Writes text as UTF-8 beside `path`, then renames: nobody ever sees half a file at `path`."""
+def write_atomically(path: str | os.PathLike, chunks: Iterable[str | bytes]) -> None:
+    """Writes bytes, and text as UTF-8, beside `path`, then renames: there never is half a file."""
     path = Path(path)
     # Not tempfile: its files are private (0600), and a page is there to be served and shared.
     part = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
-        # "replace": a file name may hold bytes that are no UTF-8; a "?" then stands in the heading.
-        with open(part, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.writelines(chunks)
+        with open(part, "wb") as file:
+            # "replace": a file name may hold bytes that are no UTF-8; a "?" stands in the heading.
+            file.writelines(
+                chunk if isinstance(chunk, bytes) else chunk.encode("utf-8", "replace")
+                for chunk in chunks
+            )
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)

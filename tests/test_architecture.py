@@ -85,6 +85,7 @@ BELOW = {
     "formats": ["sefa.factorization", "sefa.editing", "sefa.rendering", "sefa.export"],
     "rendering.py": ["sefa.formats", "sefa.export"],
     "export.py": ["sefa.formats", "sefa.generators"],
+    "directions_file.py": ["sefa.generators", "sefa.rendering"],
 }
 
 
