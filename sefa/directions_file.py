@@ -169,6 +169,7 @@ def directions_bytes(file: DirectionsFile) -> bytes:
 def read_directions(path: str | os.PathLike) -> DirectionsFile:
     """The directions in a file; nothing in it is executed.
 
+    Only the model could tell whether its vectors are those that its rows say: the vectors count.
     Raises `UserError` with one sentence where it is missing, damaged, or anything else than what
     `write_directions` writes.
     """
