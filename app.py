@@ -35,14 +35,24 @@ from sefa.editing import (
     integer,
     order_name,
     parse_edits,
+    parse_names,
     real,
 )
 from sefa.errors import UserError
 from sefa.export import encode_images
 from sefa.factorization import parse_layers
+from sefa.labels import Labels
 from ui import engine, measuring, strips
 from ui.gallery import STAMP, frame, gallery
-from ui.rows import Row, layer_groups, rows_of, say_layers, selections
+from ui.rows import (
+    Row,
+    labels_of,
+    layer_groups,
+    rows_of,
+    say_direction,
+    say_layers,
+    selections,
+)
 
 PAPER = "https://arxiv.org/abs/2007.06600"
 INTRO = f"""# Look what is inside a GAN
@@ -73,6 +83,7 @@ CONTROLS = (  # what a request carries, in this order, then one alpha a slider
     "shown_order",
     "shown_rows",
     "kept",
+    "names",
 )
 
 # --- values of the controls <-> Recipe ------------------------------------------------------------
@@ -105,6 +116,7 @@ def read(values: Sequence[Any]) -> Recipe:
         order=order_name(c["shown_order"]),
         num_semantics=integer(c["num_semantics"], "The number of semantics", 1, MAX_SEMANTICS),
         edits=tuple(edits),
+        names=parse_names(str(c["names"] or "")[:MAX_QUERY], notices),
     )
 
 
@@ -141,12 +153,12 @@ def split_edits(recipe: Recipe, steps: Sequence[Edit]) -> tuple[list[float], lis
     return [alpha / step.alpha for alpha, step in zip(alphas, steps, strict=True)], kept
 
 
-def layer_choices(model: engine.OpenModel) -> list[tuple[str, str]]:
+def layer_choices(model: engine.OpenModel, recipe: Recipe) -> list[tuple[str, str]]:
     """What the layer picker offers, as (label, selection): what has names, the best of every
     group, and the layer groups themselves.
     """
     num_ws = model.loaded.generator.num_ws
-    choices = [("Named", "named")] if engine.labels_of(model).names else []
+    choices = [("Named", "named")] if labels_of(model, recipe).names else []
     if num_ws > 1:
         choices.append(("Best of each group", "groups"))
     choices.append(("All layers", "all"))
@@ -226,20 +238,14 @@ def say_model(model: engine.OpenModel) -> str:
     return f"{', '.join(facts)} · licence tag: {entry.licence_shown} · {source}{commit}"
 
 
-def say_kept(model: engine.OpenModel, kept: Sequence[Edit]) -> str:
+def say_kept(model: engine.OpenModel, labels: Labels, kept: Sequence[Edit]) -> str:
     """The edits in force that have no slider at the moment."""
-    if not kept:
-        return ""
-    labels, num_ws = engine.labels_of(model), model.loaded.generator.num_ws
     parts = []
     for change in kept:
-        direction = "+".join(f"{index:03d}" for index, _ in change.direction)
-        if len(change.direction) == 1:
-            index, _ = change.direction[0]
-            name = labels.text(parse_layers(change.layers, num_ws), index)
-            direction = " · ".join(filter(None, [name, direction]))
-        parts.append(f"{direction} of layers {change.layers} at {change.alpha:+.3g}")
-    return "Also applied: " + "; ".join(parts)
+        name = say_direction(model, labels, change.layers, change.direction)
+        name = name.removeprefix("Semantic ")
+        parts.append(f"{name} of layers {change.layers} at {change.alpha:+.3g}")
+    return "Also applied: " + "; ".join(parts) if parts else ""
 
 
 def say(notices: Sequence[str]) -> dict:
@@ -270,7 +276,7 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
     generator = model.loaded.generator
     rows = rows_of(model, recipe)
     units, kept = split_edits(recipe, [row.step for row in rows])
-    choices = layer_choices(model)
+    choices = layer_choices(model, recipe)
     listed = recipe.layers in [value for _, value in choices]
     several = len(choices) > 1  # else there is nothing to pick
     picked = recipe.layers if listed else CUSTOM if several else "all"
@@ -300,6 +306,7 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
         recipe.order,
         write_steps(rows),
         "~".join(change.to_text() for change in kept),
+        "~".join(named.to_text() for named in recipe.names),
     ]
     for row, value in zip(rows, units, strict=True):
         limit = max(row.limit, abs(value))
@@ -311,7 +318,7 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
         *[hidden] * (MAX_SEMANTICS - len(rows)),
         say_found(model, recipe),
         say_model(model),
-        gr.update(value=say_kept(model, kept), visible=bool(kept)),
+        gr.update(value=say_kept(model, labels_of(model, recipe), kept), visible=bool(kept)),
         say(notices),
     ]
 
@@ -323,13 +330,13 @@ def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any
         return gr.skip()
     recipe, notices = Recipe.from_query(query)
     if query.get("model", recipe.model) != recipe.model:  # no name at all: a notice says so
-        recipe = replace(recipe, layers="all", edits=(), class_index=0)
+        recipe = replace(recipe, layers="all", edits=(), names=(), class_index=0)
     try:
         model = engine.open_model(recipe.model, show_bytes(progress))
     except UserError as error:
         notices.append(f"{error} Showing {engine.EMBEDDED} instead, without the link's edits.")
         model = engine.open_model(engine.EMBEDDED)
-        recipe = replace(recipe, model=model.name, layers="all", edits=(), class_index=0)
+        recipe = replace(recipe, model=model.name, layers="all", edits=(), names=(), class_index=0)
     generator = model.loaded.generator
     recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
     return lay_out(model, recipe, [*notices, *misfits])
@@ -353,7 +360,7 @@ def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any
         verb = "Staying with" if model.name == recipe.model else "Showing"
         notices[-1] += f" {verb} {model.name}."
     if model.name != recipe.model:
-        recipe = replace(recipe, model=model.name, edits=(), class_index=0)
+        recipe = replace(recipe, model=model.name, edits=(), names=(), class_index=0)
     generator = model.loaded.generator
     if generator.num_ws == 1:
         wish["layers"] = "all"
@@ -625,7 +632,7 @@ def build_page() -> gr.Blocks:
                     facts = gr.Markdown(elem_id="model-facts", **initial["facts"])
         # What a request carries besides: what the sliders mean, and the request's number.
         c["shown_model"] = gr.Textbox(visible=False, **initial["shown_model"])
-        for name in ("shown_layers", "shown_order", "shown_rows", "kept"):
+        for name in ("shown_layers", "shown_order", "shown_rows", "kept", "names"):
             c[name] = gr.Textbox(visible=False, **initial[name])
         sequence = gr.Number(0, visible=False)
         measured = gr.Number(0, visible=False)  # counted up when rows are known better

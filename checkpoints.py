@@ -7,8 +7,8 @@ catalogue and of the owner's SEFA_MODELS, nothing else. `fetch` and `load` are f
 machine: they also take any Hub repository and any local path. What goes wrong is a `UserError`
 with one sentence.
 
-The environment is read when a function is called: SEFA_MODELS, and the Hub's own HF_TOKEN,
-HF_ENDPOINT and HF_HUB_CACHE. HF_HOME and HF_HUB_OFFLINE are read by huggingface_hub when it is
+The environment is read when a function is called: SEFA_MODELS, SEFA_NAMES, and the Hub's own
+HF_TOKEN, HF_ENDPOINT and HF_HUB_CACHE. HF_HOME and HF_HUB_OFFLINE are read by huggingface_hub when it is
 first imported, so set them before the program starts.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -28,10 +29,12 @@ from urllib.parse import quote, urlsplit
 
 import sefa
 from sefa.errors import UserError
-from sefa.labels import MAX_BYTES, Labels, parse_labels
+from sefa.labels import MAX_BYTES, Labels, parse_labels, weights_of
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT_S = 5.0  # for the Hub's first answer, unless HF_HUB_ETAG_TIMEOUT says otherwise
+NAMES = "names"  # the folder of names for directions, unless SEFA_NAMES says otherwise
+MAX_NAMES_FILES = 256  # in all such folders together
 EXTENSIONS = (".safetensors", ".pth", ".pt", ".pkl", ".bin")  # what a repository is searched for
 
 Progress = Callable[[int, int | None], None]  # bytes there, bytes in all (None: not known)
@@ -46,7 +49,8 @@ class Model:
     `revision` is a branch, tag or commit; None is the newest commit of the main branch.
     `licence` is the uploader's tag, None where there is none; it says nothing more than that.
     `companions` are files beside the checkpoint that its reader looks at where they exist.
-    `labels` is a file of names for its directions (see `sefa.labels`), relative to this folder.
+    `labels` is a file of names for its directions that ships with the checkpoint, relative to this
+    folder (see `load_labels`).
     """
 
     name: str
@@ -280,26 +284,122 @@ def fetch(source: str | os.PathLike[str] | Model, progress: Progress | None = No
 
 
 def load_labels(
-    source: str | os.PathLike[str] | Model, path: Path, generator: sefa.Generator
+    source: str | os.PathLike[str] | Model,
+    path: Path,
+    generator: sefa.Generator,
+    environ: Mapping[str, str] = os.environ,
 ) -> Labels:
     """The names of a model's directions and its curated seeds; `path` is what `fetch` gave for it.
 
-    Empty for a model without such a file. Never raises: one that cannot be used, or that is for
-    other weights than those in `path`, is left out with one sentence in the log.
+    They are those of the first file of `names_files` that is for the weights in `path`, whatever
+    the model or the file is called; failing that, of the file that ships with the model. Empty
+    where there is none. Never raises: a file that cannot be used is left out with one sentence in
+    the log. The weights are only hashed where there is a file to compare with.
     """
     model = source if isinstance(source, Model) else _find(source)
+    for file in names_files(environ):
+        weights = _weights_of(file)
+        if weights and weights == weights_hash(path):
+            labels = _labels_in(file, _shown_file(file), path, generator)
+            if labels is not None:
+                return labels
     if model.labels is None:
         return Labels()
+    return _labels_in(HERE / model.labels, model.labels, path, generator) or Labels()
+
+
+def names_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """The .json files in the folder `names` here, or in those that SEFA_NAMES says, by name.
+
+    SEFA_NAMES holds one folder or several, in order of precedence, separated as those of PATH are;
+    they are relative to this folder or absolute. What a visitor sends has no say in it. At most
+    MAX_NAMES_FILES. Never raises.
+    """
+    told = [part.strip() for part in environ.get("SEFA_NAMES", "").split(os.pathsep)]
+    told = [part for part in told if part]
+    files: list[Path] = []
+    for folder in [HERE / os.path.expanduser(part) for part in told or [NAMES]]:
+        try:
+            with os.scandir(folder) as entries:
+                # Not the hidden ones: some systems put files of their own beside each.
+                names = [e.name for e in entries if e.name[0] != "." and e.is_file()]
+        except OSError as error:
+            if told:
+                _say_once(f"SEFA_NAMES: {_shown(str(folder))} is left out: {error.strerror}.")
+            continue
+        files += [folder / name for name in sorted(names) if name.lower().endswith(".json")]
+    if len(files) > MAX_NAMES_FILES:
+        _say_once(f"Of {len(files)} files of names, the first {MAX_NAMES_FILES} are read.")
+    return files[:MAX_NAMES_FILES]
+
+
+def _weights_of(file: Path) -> str | None:
+    """The SHA-256 that a file of names says it is for, read again only when the file changes.
+
+    None, with one sentence in the log, for a file that is none.
+    """
     try:
-        with open(HERE / model.labels, "rb") as file:
-            content = file.read(MAX_BYTES)
-        return parse_labels(content, sha256(path), generator.num_ws, generator.w_dim)
-    except OSError as error:
+        stat = file.stat()
+    except OSError:  # gone since the folder was listed
+        return None
+    return _weights_said(file, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=2 * MAX_NAMES_FILES)
+def _weights_said(file: Path, size: int, mtime_ns: int) -> str | None:
+    try:
+        return weights_of(_read_names(file))
+    except (OSError, UserError) as error:
+        _log_left_out(_shown_file(file), error)
+        return None
+
+
+def _labels_in(file: Path, shown: str, path: Path, generator: sefa.Generator) -> Labels | None:
+    """The labels in a file for the weights in `path`; None, with a line in the log, for bad ones."""
+    try:
+        content = _read_names(file)
+        return parse_labels(content, weights_hash(path) or "", generator.num_ws, generator.w_dim)
+    except (OSError, UserError) as error:
+        _log_left_out(shown, error)
+        return None
+
+
+def _read_names(file: Path) -> bytes:
+    with open(file, "rb") as opened:
+        content = opened.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UserError(f"it is longer than {MAX_BYTES} bytes.")
+    return content
+
+
+def _log_left_out(shown: str, error: OSError | UserError) -> None:
+    reason = str(error)
+    if isinstance(error, OSError):
         reason = f"{error.strerror or 'it cannot be read'}."
-    except UserError as error:
-        reason = str(error)
-    logging.getLogger(__name__).warning("%s is left out: %s", model.labels, reason)
-    return Labels()
+    logging.getLogger(__name__).warning("%s is left out: %s", shown, reason)
+
+
+@functools.lru_cache(maxsize=64)
+def _say_once(sentence: str) -> None:
+    logging.getLogger(__name__).warning("%s", sentence)
+
+
+def _shown_file(file: Path) -> str:
+    return _clean(f"{file.parent.name}/{file.name}")
+
+
+def weights_hash(path: Path) -> str | None:
+    """The SHA-256 of a checkpoint, computed once for each version of the file; None without one."""
+    try:
+        stat = os.stat(path)
+        return _digest_of(os.path.realpath(path), stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_of(path: str, size: int, mtime_ns: int) -> str:
+    return _sha256(Path(path))
 
 
 def _find(source: object) -> Model:
@@ -483,13 +583,13 @@ def _check_sum(path: Path, model: Model) -> None:
     blob = path.parent / os.readlink(path) if path.is_symlink() else path
     if not re.fullmatch(r"[0-9a-f]{64}", blob.name):
         return
-    if sha256(blob) != blob.name:
+    if _sha256(blob) != blob.name:
         blob.unlink()
         path.unlink()
         raise UserError(f"{_where(model)} arrived damaged and was deleted: try again.")
 
 
-def sha256(path: Path) -> str:
+def _sha256(path: Path) -> str:
     """The SHA-256 of a file, hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

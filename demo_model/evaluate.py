@@ -118,9 +118,9 @@ def evaluate(generator, judge, rescoring, options):
         labels = read_labels(generator, options.weights)
     except (OSError, UserError):
         labels = Labels()
-    if labels.names:
+    if names := labels.indexed():
         rows = rescoring.rows(places(labels, generator.num_ws), "named")
-        say("named", [{"name": name} | row for (name, _), row in zip(labels.names.values(), rows)])
+        say("named", [{"name": name} | row for (name, _), row in zip(names.values(), rows)])
     groups = layer_groups(generator.num_ws)
     say("comparison", {group: rescoring.compare(group) for group in groups})
     show(tables.last_line(report))
@@ -150,7 +150,7 @@ def draw(generator, rescoring, weights):
     heat_map = pictures.heat_map(changes, directions, list(matrix[0]["changes"]))
     save(heat_map.quantize(256), FOLDER / "rescoring.png", "PNG", optimize=True)
 
-    named = [(name, list(at), i, sign) for (at, i), (name, sign) in labels.names.items()]
+    named = [(name, list(at), i, sign) for (at, i), (name, sign) in labels.indexed().items()]
     seeds = (*labels.seeds, *range(STRIP_SAMPLES))[:STRIP_SAMPLES]
     reach = generator.edit_range * STRIP_REACH
     strips = pictures.strips(generator, named, seeds, reach)
@@ -165,10 +165,10 @@ def read_labels(generator, weights):
 
 
 def places(labels, num_ws):
-    """The directions that have names, as (selection, index)."""
+    """The eigenvectors that have names, as (selection, index)."""
     return [
         ("all" if len(layers) == num_ws else sefa.format_layers(layers), index)
-        for layers, index in labels.names
+        for layers, index in labels.indexed()
     ]
 
 

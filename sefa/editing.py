@@ -10,18 +10,24 @@ order and sign. As a URL query:
 for one that has no index of its own, coefficients in such directions (`index*coefficient+...`).
 `layers`, `order` and `k` are what the page shows sliders for; `class` is the class of a conditional
 model.
+`names`, where there are any, is what somebody called directions, whether they are in use or not:
+
+    names=0-1:3:Smile~all:3*0.6%2B7*0.8:-Open+mouth
+
+separated by "~", each `layers:direction:name`; a "-" before the name says that it is a negative
+alpha that brings what the name says. No name holds a "~", a ":" or begins with "-".
 """
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from torch import Tensor
 
-from sefa.errors import UserError
+from sefa.errors import UserError, show
 from sefa.factorization import format_layers, parse_layers
 
 VERSION = 1
@@ -34,12 +40,34 @@ MAX_EDITS = 64
 MAX_TERMS = 64  # of one direction: as many as a brushed region takes
 MAX_ALL_TERMS = 1024  # of all edits together
 MAX_LAYERS = 64  # more w indices than any family has
-MAX_NAME = 200
-MAX_QUERY = 65536  # the longest recipe within these bounds takes 40 000
 # What a page can show sliders for beside the directions of some layers: those that have names, and
 # the best of every layer group.
 VIEWS = ("named", "groups")
 ORDERS = ("eigenvalue", "effect", "layers")
+MAX_NAMES = 64
+MAX_NAME = 64  # characters
+NAME = re.compile(r"[^\W_]([^\W_]|[ ,.'’()/-])*")  # nothing that is markup in HTML or Markdown
+MAX_MODEL = 200  # characters of a model's name
+MAX_QUERY = 131072  # the longest recipe within these bounds takes 120 000
+
+Direction = tuple[tuple[int, float], ...]  # (eigenvalue index, coefficient) pairs
+Part = TypeVar("Part")
+
+
+def combine(vectors: Tensor, direction: Direction) -> Tensor:
+    """The vector [w_dim] of a direction whose terms are rows of vectors [K, w_dim]; same dtype.
+
+    Raises `UserError` for a row that is not there.
+    """
+    beyond = [index for index, _ in direction if not 0 <= index < len(vectors)]
+    if beyond:
+        raise UserError(no_semantic(beyond[0], len(vectors)))
+    return sum(coefficient * vectors[index] for index, coefficient in direction)
+
+
+def no_semantic(index: int, count: int) -> str:
+    """What to say of an eigenvalue index that a model with `count` directions does not have."""
+    return f"This model has no semantic {index}; semantics are 0 to {count - 1}."
 
 
 def edit(w: Tensor, direction: Tensor, alpha: float, layers: Iterable[int]) -> Tensor:
@@ -69,7 +97,7 @@ class Edit:
     """
 
     layers: str
-    direction: tuple[tuple[int, float], ...]
+    direction: Direction
     alpha: float
 
     @classmethod
@@ -78,31 +106,39 @@ class Edit:
         return cls(layers, ((index, 1.0),), alpha)
 
     def to_text(self) -> str:
-        terms = [str(i) if c == 1.0 else f"{i}*{number(c)}" for i, c in self.direction]
-        return f"{self.layers}:{'+'.join(terms)}:{number(self.alpha)}"
+        return f"{self.layers}:{format_direction(self.direction)}:{number(self.alpha)}"
 
     @classmethod
     def from_text(cls, text: str) -> "Edit":
         """Raises `UserError` unless `text` is a well-formed edit within bounds."""
-        parts = text.split(":")
-        if len(parts) != 3:
-            raise UserError(f"{text[:40]!r} is not an edit (layers:direction:alpha).")
-        terms = []
-        for term in parts[1].replace(" ", "+").split("+"):  # a bare "+" in a query is a space
-            index, _, coefficient = term.partition("*")
-            terms.append(
-                (
-                    integer(index, "semantic", 0, 65535),
-                    real(coefficient or "1", "coefficient", -1e6, 1e6),
-                )
-            )
-        if len(terms) > MAX_TERMS:
-            raise UserError(f"A direction has at most {MAX_TERMS} coefficients.")
-        return cls(
-            canonical_layers(parts[0]),
-            tuple(terms),
-            real(parts[2], "alpha", -MAX_ALPHA, MAX_ALPHA),
-        )
+        layers, direction, alpha = three_parts(text, "an edit", "alpha")
+        return cls(layers, direction, real(alpha, "alpha", -MAX_ALPHA, MAX_ALPHA))
+
+
+@dataclass(frozen=True)
+class Named:
+    """What somebody called a direction.
+
+    layers, direction: as an `Edit` has them.
+    name: 1 to MAX_NAME characters of NAME.
+    sign: 1 or -1, the sign of the alphas that bring what the name says.
+    """
+
+    layers: str
+    direction: Direction
+    name: str
+    sign: int = 1
+
+    def to_text(self) -> str:
+        minus = "-" if self.sign < 0 else ""
+        return f"{self.layers}:{format_direction(self.direction)}:{minus}{self.name}"
+
+    @classmethod
+    def from_text(cls, text: str) -> "Named":
+        """Raises `UserError` unless `text` is a well-formed name of a direction within bounds."""
+        layers, direction, name = three_parts(text, "the name of a direction", "name")
+        sign = -1 if name.startswith("-") else 1
+        return cls(layers, direction, direction_name(name.removeprefix("-")), sign)
 
 
 @dataclass(frozen=True)
@@ -115,6 +151,7 @@ class Recipe:
     class_index: class of a conditional model, >= 0.
     layers, order, num_semantics: which directions have sliders: those of some layers, or one of
         VIEWS; in which of ORDERS; how many. edits: what is applied, in any layers.
+    names: what directions are called, at most MAX_NAMES; nothing depends on them but what is shown.
     """
 
     model: str = "avatars"
@@ -127,13 +164,17 @@ class Recipe:
     order: str = "eigenvalue"
     num_semantics: int = 5
     edits: tuple[Edit, ...] = ()
+    names: tuple[Named, ...] = ()
 
     def seeds(self) -> list[int]:
         return [self.seed + i for i in range(self.num_samples)]
 
     def originals(self) -> "Recipe":
-        """The recipe of the unedited samples: the same for all that differ in edits and sliders."""
-        return replace(self, edits=(), layers="all", order="eigenvalue", num_semantics=1)
+        """The recipe of the unedited samples.
+
+        The same for all that differ in edits, sliders and names.
+        """
+        return replace(self, edits=(), names=(), layers="all", order="eigenvalue", num_semantics=1)
 
     def to_query(self) -> str:
         """The query string, without "?"; values equal to the default are written too."""
@@ -149,6 +190,8 @@ class Recipe:
         pairs.append(("k", str(self.num_semantics)))
         if self.edits:
             pairs.append(("edits", "~".join(edit.to_text() for edit in self.edits)))
+        if self.names:
+            pairs.append(("names", "~".join(named.to_text() for named in self.names)))
         return urlencode(pairs, safe=",:~*/@")
 
     @classmethod
@@ -174,6 +217,8 @@ class Recipe:
                     notices.append(f"From the link, {key} was ignored: {error}")
         if "edits" in values:
             taken["edits"] = parse_edits(values["edits"], notices)
+        if "names" in values:
+            taken["names"] = parse_names(values["names"], notices)
         recipe = cls(**taken)
         if recipe.seed + recipe.num_samples - 1 > MAX_SEED:
             recipe = replace(recipe, seed=MAX_SEED - recipe.num_samples + 1)
@@ -198,25 +243,99 @@ def query_values(query: str | Mapping[str, Any], notices: list[str]) -> dict[str
 
 
 def parse_edits(text: str, notices: list[str]) -> tuple[Edit, ...]:
+    """The edits in a query's `edits`, and a sentence for each that is not taken over."""
+    edits = parse_parts(text, notices, Edit.from_text, "an edit", "edits", MAX_EDITS)
+    return within_terms(edits, notices, "edits")
+
+
+def parse_names(text: str, notices: list[str]) -> tuple[Named, ...]:
+    """The names in a query's `names`, and a sentence for each that is not taken over.
+
+    Of two names for the same direction the first counts.
+    """
+    names: dict[tuple[str, Direction], Named] = {}
+    parts = parse_parts(text, notices, Named.from_text, "a name", "names", MAX_NAMES)
+    for named in within_terms(parts, notices, "names"):
+        if names.setdefault((named.layers, in_order(named.direction)), named) is not named:
+            notices.append(
+                f"From the link, a name was ignored: the direction of {named.name!r} has one."
+            )
+    return tuple(names.values())
+
+
+def parse_parts(
+    text: str, notices: list[str], parse: Callable[[str], Part], one: str, many: str, most: int
+) -> tuple[Part, ...]:
+    """What stands between "~", each read by `parse`, which raises `UserError` for a bad one."""
     if len(text) > MAX_QUERY:
-        notices.append("From the link, the edits were ignored: they are too long.")
+        notices.append(f"From the link, the {many} were ignored: they are too long.")
         return ()
-    edits: list[Edit] = []
+    parts: list[Part] = []
     for part in filter(None, text.split("~")):
-        if len(edits) == MAX_EDITS:
-            notices.append(f"From the link, only the first {MAX_EDITS} edits were taken.")
+        if len(parts) == most:
+            notices.append(f"From the link, only the first {most} {many} were taken.")
             break
         try:
-            edits.append(Edit.from_text(part))
+            parts.append(parse(part))
         except UserError as error:
-            notices.append(f"From the link, an edit was ignored: {error}")
+            notices.append(f"From the link, {one} was ignored: {error}")
+    return tuple(parts)
+
+
+def within_terms(parts: tuple[Part, ...], notices: list[str], many: str) -> tuple[Part, ...]:
+    """The first of edits or names that have MAX_ALL_TERMS terms together, and a sentence."""
     terms = 0
-    for count, change in enumerate(edits):
-        terms += len(change.direction)
+    for count, part in enumerate(parts):
+        terms += len(part.direction)
         if terms > MAX_ALL_TERMS:
-            notices.append(f"From the link, only the first {count} edits were taken.")
-            return tuple(edits[:count])
-    return tuple(edits)
+            notices.append(f"From the link, only the first {count} {many} were taken.")
+            return parts[:count]
+    return parts
+
+
+def three_parts(text: str, what: str, last: str) -> tuple[str, Direction, str]:
+    """`layers:direction:last` of a query -> layers, direction, and the last part as it stands."""
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise UserError(f"{text[:40]!r} is not {what} (layers:direction:{last}).")
+    direction = parse_direction(parts[1].replace(" ", "+"))  # a bare "+" in a query is a space
+    return canonical_layers(parts[0]), direction, parts[2]
+
+
+def format_direction(direction: Direction) -> str:
+    """What `parse_direction` reads back: ((3, 1.0),) -> "3", ((3, 0.6), (7, 0.8)) -> "3*0.6+7*0.8"."""
+    return "+".join(str(i) if c == 1.0 else f"{i}*{number(c)}" for i, c in direction)
+
+
+def parse_direction(text: str) -> Direction:
+    """The terms of a direction; which of them exist is the model's. Raises `UserError`."""
+    terms = []
+    for term in text.split("+"):
+        index, _, coefficient = term.partition("*")
+        terms.append(
+            (
+                integer(index, "semantic", 0, 65535),
+                real(coefficient or "1", "coefficient", -1e6, 1e6),
+            )
+        )
+    if len(terms) > MAX_TERMS:
+        raise UserError(f"A direction has at most {MAX_TERMS} coefficients.")
+    return tuple(terms)
+
+
+def in_order(direction: Direction) -> Direction:
+    """The terms by index: two directions that differ in the order of their terms are the same."""
+    return tuple(sorted(direction))
+
+
+def direction_name(value: Any) -> str:
+    """`value`, a text that a direction may be called. Raises `UserError`."""
+    if not isinstance(value, str) or len(value) > MAX_NAME or not NAME.fullmatch(value):
+        raise UserError(
+            f"{show(value)} is no name; it takes 1 to {MAX_NAME} letters, digits, spaces and "
+            ",.'’()/- beginning with a letter or digit."
+        )
+    return value
 
 
 def integer(value: Any, what: str, low: int, high: int) -> int:
@@ -288,7 +407,7 @@ def order_name(text: Any) -> str:
 
 
 def model_name(text: Any) -> str:
-    if not isinstance(text, str) or len(text) > MAX_NAME or not re.fullmatch(r"[\w./@+-]+", text):
+    if not isinstance(text, str) or len(text) > MAX_MODEL or not re.fullmatch(r"[\w./@+-]+", text):
         raise UserError("this is not the name of a model.")
     return text
 
@@ -308,7 +427,8 @@ QUERY_FIELDS = {
     "order": ("order", order_name),
     "k": ("num_semantics", lambda text: integer(text, "the number of semantics", 1, MAX_SEMANTICS)),
 }
-assert {field for field, _ in QUERY_FIELDS.values()} | {"edits"} == {f.name for f in fields(Recipe)}
+LISTS = {"edits", "names"}
+assert {field for field, _ in QUERY_FIELDS.values()} | LISTS == {f.name for f in fields(Recipe)}
 
 
 def fit(recipe: Recipe, num_ws: int, w_dim: int, label_dim: int) -> tuple[Recipe, list[str]]:
@@ -322,7 +442,7 @@ def fit(recipe: Recipe, num_ws: int, w_dim: int, label_dim: int) -> tuple[Recipe
             return str(error)
         beyond = [index for index in indices if not 0 <= index < w_dim]
         if beyond:
-            return f"This model has no semantic {beyond[0]}; semantics are 0 to {w_dim - 1}."
+            return no_semantic(beyond[0], w_dim)
         return None
 
     layers = recipe.layers
@@ -335,6 +455,12 @@ def fit(recipe: Recipe, num_ws: int, w_dim: int, label_dim: int) -> tuple[Recipe
             notices.append(f"The edit {change.to_text()[:80]} was left out: {reason}")
         else:
             edits.append(change)
+    names = []
+    for named in recipe.names:
+        if reason := misfit(named.layers, (index for index, _ in named.direction)):
+            notices.append(f"The name {named.name!r} was left out: {reason}")
+        else:
+            names.append(named)
     class_index = recipe.class_index
     if class_index >= max(label_dim, 1):
         valid = f"classes are 0 to {label_dim - 1}" if label_dim else "it has no classes"
@@ -345,6 +471,7 @@ def fit(recipe: Recipe, num_ws: int, w_dim: int, label_dim: int) -> tuple[Recipe
         layers=layers,
         num_semantics=min(recipe.num_semantics, w_dim),
         edits=tuple(edits),
+        names=tuple(names),
         class_index=class_index,
     )
     return fitted, notices

@@ -508,15 +508,16 @@ def write_methods_page(
 
 
 def write_atomically(path: str | os.PathLike, chunks: Iterable[str | bytes]) -> None:
-    """Writes bytes, or text as UTF-8, beside `path`, then renames: nobody ever sees half a file."""
+    """Writes bytes, and text as UTF-8, beside `path`, then renames: there never is half a file."""
     path = Path(path)
     # Not tempfile: its files are private (0600), and a page is there to be served and shared.
     part = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
-        # "replace": a file name may hold bytes that are no UTF-8; a "?" then stands in the heading.
         with open(part, "wb") as file:
+            # "replace": a file name may hold bytes that are no UTF-8; a "?" stands in the heading.
             file.writelines(
-                c if isinstance(c, bytes) else c.encode("utf-8", "replace") for c in chunks
+                chunk if isinstance(chunk, bytes) else chunk.encode("utf-8", "replace")
+                for chunk in chunks
             )
         os.replace(part, path)
     except BaseException:

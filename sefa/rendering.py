@@ -15,8 +15,7 @@ from torch import Tensor
 
 from sefa import load_generator
 from sefa.calibration import Calibration, Progress, calibrate, natural_spread
-from sefa.editing import Edit, Recipe, edit
-from sefa.errors import UserError
+from sefa.editing import Edit, Recipe, combine, edit
 from sefa.factorization import Directions, factorize, parse_layers
 from sefa.generators.generator import Generator
 
@@ -177,15 +176,7 @@ class LoadedModel:
         Raises `UserError` for layers or directions that the model does not have.
         """
         directions = self.directions(change.layers)
-        beyond = [i for i, _ in change.direction if not 0 <= i < len(directions.vectors)]
-        if beyond:
-            raise UserError(
-                f"This model has no semantic {beyond[0]}; "
-                f"semantics are 0 to {len(directions.vectors) - 1}."
-            )
-        indices, coefficients = zip(*change.direction, strict=True)
-        rows = directions.vectors[list(indices)]
-        return torch.tensor(coefficients, dtype=rows.dtype) @ rows, directions.layers
+        return combine(directions.vectors, change.direction), directions.layers
 
     def images(self, recipe: Recipe, edited: bool = True) -> np.ndarray:
         """uint8 [num_samples, H, W, C] of a recipe."""

@@ -27,7 +27,7 @@ import app
 import checkpoints
 import sefa
 from app import CONTROLS
-from sefa.editing import MAX_ALPHA, MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS, Edit, Recipe, fit
+from sefa.editing import MAX_ALPHA, MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS, Edit, Named, Recipe, fit
 from sefa.errors import UserError
 from sefa.generators import FAMILIES
 from sefa.rendering import render
@@ -95,6 +95,7 @@ def request_values(recipe: Recipe = DEFAULT, **changes) -> list:
         "shown_order": recipe.order,
         "shown_rows": "~".join(step.to_text() for step in steps),
         "kept": "~".join(change.to_text() for change in kept),
+        "names": "~".join(named.to_text() for named in recipe.names),
     }
     for name, value in changes.items():
         if name.startswith("slider"):
@@ -138,6 +139,12 @@ RECIPES = {
     "by effect": Recipe(order="effect", edits=(Edit.along("all", 5, 1.2345),)),
     "named": Recipe(layers="named", edits=(Edit.along("0-1", 4, 1.0), Edit.along("0-1", 0, 2.0))),
     "groups": Recipe(layers="groups", order="layers", edits=(Edit.along("0-1", 0, -0.3333),)),
+    "names": Recipe(
+        layers="named",
+        num_semantics=20,
+        edits=(Edit("2-5", ((1, 0.6), (4, -0.8)), 1.5),),
+        names=(Named("2-5", ((1, 0.6), (4, -0.8)), "Grin", -1), Named("all", ((7, 1.0),), "Hat")),
+    ),
     "psi as far as it goes": Recipe(truncation_psi=MAX_PSI, seed=2**32 - 4),
 }
 

@@ -89,6 +89,7 @@ BELOW = {
     "measurements.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
     "rendering.py": ["sefa.formats", "sefa.export", "sefa.measurements"],
     "export.py": ["sefa.formats", "sefa.generators"],
+    "directions_file.py": ["sefa.generators", "sefa.rendering"],
 }
 
 

@@ -287,7 +287,7 @@ def test_another_method_moves_along_its_directions(
 
 
 def test_only_sefas_directions_have_names(tmp_path, monkeypatch, few_codes):
-    named = sefa.labels.Labels({((0, 1), 2): ("Smile", -1)})
+    named = sefa.labels.Labels({((0, 1), ((2, 1.0),)): ("Smile", -1)})
     monkeypatch.setattr(checkpoints, "load_labels", lambda *_: named)
     path = str(tiny_stylegan2(tmp_path / "tiny.safetensors"))
     for method, count in (("sefa", 2), ("pca", 0), ("random", 0)):

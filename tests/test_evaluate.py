@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-import app
 import sefa
 from demo_model import evaluate, images, pictures, quality, regressor, rescoring, tables
 from demo_model.regressor import Scale
 from demo_model.renderer import FACTORS, Factor
 from tests.helpers import seeded
+from ui import rows
 
 from .helpers import is_one_sentence, tiny_stylegan2
 
@@ -221,7 +221,7 @@ def test_the_standard_error_is_that_of_a_mean():
 
 
 def test_layer_groups_are_those_of_the_app():
-    assert [(a, b) for _, a, b in app.LAYER_GROUPS] == list(rescoring.LAYER_GROUPS)
+    assert [(a, b) for _, a, b in rows.OFFICIAL] == list(rescoring.LAYER_GROUPS)
     assert rescoring.layer_groups(10) == ["all", "0-1", "2-5", "6-9"]
     assert rescoring.layer_groups(6) == ["all", "0-1", "2-5"]
 

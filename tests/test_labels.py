@@ -1,7 +1,9 @@
 """Names of directions and curated seeds: what the file may say, and where it is shown."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,10 +11,19 @@ import app
 import checkpoints
 from sefa import parse_layers
 from sefa.__main__ import main
-from sefa.editing import MAX_SAMPLES, MAX_SEED, Recipe
+from sefa.editing import MAX_NAME, MAX_SAMPLES, MAX_SEED, MAX_TERMS, Named, Recipe
 from sefa.errors import UserError
-from sefa.labels import MAX_BYTES, MAX_NAME, MAX_SEEDS, Labels, parse_labels
-from tests.helpers import is_one_sentence
+from sefa.labels import (
+    MAX_BYTES,
+    MAX_LABELS,
+    MAX_SEEDS,
+    Labels,
+    labels_json,
+    parse_labels,
+    place,
+    weights_of,
+)  # fmt: skip
+from tests.helpers import is_one_sentence, tiny_stylegan2
 from tests.pages import Page
 from ui import engine
 
@@ -65,6 +76,106 @@ def test_what_is_as_large_as_may_be_is_read():
     assert parse(a_file(labels=[label], seeds=seeds)).indices([0, 1, 4]) == [W_DIM - 1]
 
 
+COMBINED = {"layers": "0-1", "direction": "3*0.6+7*0.8", "sign": -1, "name": "Open mouth"}
+TERMS = ((3, 0.6), (7, 0.8))
+
+
+@pytest.mark.parametrize("written", ["3*0.6+7*0.8", "7*0.8+3*0.6", "3*0.60+7*.8"])
+def test_a_combination_has_a_name_too(written):
+    labels = parse(a_file(labels=[LABEL, COMBINED | {"direction": written}]))
+    assert labels.find([0, 1], TERMS) == labels.find([0, 1], TERMS[::-1]) == ("Open mouth", -1)
+    assert labels.text([0, 1], TERMS) == "← Open mouth"
+    for other in (((3, 0.6),), ((3, 0.6), (7, -0.8)), 3, 7):
+        assert labels.find([0, 1], other) is None
+    assert labels.find([0, 1, 4], TERMS) is None
+    assert labels.indices([0, 1]) == [] and labels.indices([0, 1, 4]) == [3]
+    assert labels.indexed() == {((0, 1, 4), 3): ("Smile", 1)}
+
+
+def test_an_index_and_its_only_term_are_one_direction():
+    labels = parse(a_file(labels=[COMBINED | {"direction": "3"}]))
+    assert labels.find([0, 1], 3) == labels.find([0, 1], ((3, 1.0),)) == ("Open mouth", -1)
+    assert labels.indices([0, 1]) == [3]
+    for other in ("3*-1", "3*2"):
+        labels = parse(a_file(labels=[COMBINED | {"direction": other}]))
+        assert labels.find([0, 1], 3) is None and labels.indices([0, 1]) == []
+
+
+def test_a_visitors_names_lie_over_the_files():
+    labels = parse(a_file(labels=[LABEL, COMBINED]))
+    mine = (
+        Named("0-1,4", ((3, 1.0),), "Grin", -1),
+        Named("0-9", TERMS, "Everywhere"),
+        Named("all", TERMS, "The same again"),
+    )
+    both = labels.with_names(mine, NUM_WS)
+    assert both.text([0, 1, 4], 3) == "← Grin"
+    assert both.text(range(10), TERMS) == "Everywhere →"
+    assert both.text([0, 1], TERMS) == "← Open mouth" and both.seeds == labels.seeds
+    assert labels.text([0, 1, 4], 3) == "Smile →"  # which stays as it was
+    assert labels.with_names((), NUM_WS) == labels
+
+
+# --- writing it -----------------------------------------------------------------------------------
+
+
+def test_what_is_written_reads_back():
+    for labels in (
+        Labels(),
+        Labels(seeds=(3, 1, 2)),
+        parse(a_file()),
+        parse(a_file(labels=[LABEL, COMBINED, COMBINED | {"direction": "1*1e-07+0*-2"}])),
+        Labels().with_names([Named("all", ((1, 1 / 3), (0, -5e-324)), "Größe (’n)", -1)], NUM_WS),
+    ):
+        text = labels_json(WEIGHTS, labels)
+        assert parse(text.encode()) == labels
+        assert weights_of(text.encode()) == WEIGHTS
+        assert labels_json(WEIGHTS, parse(text.encode())) == text
+        assert text.count('"name"') == len(labels.names) and text.endswith("}\n")
+
+
+def test_the_file_that_ships_is_as_it_would_be_written():
+    content = (checkpoints.HERE / "demo_model/labels.json").read_bytes()
+    labels = parse_labels(content, weights_of(content), 9, 256)
+    assert json.loads(labels_json(weights_of(content), labels)) == json.loads(
+        content.replace(b'"all"', b'"0-8"')
+    )
+
+
+def test_the_longest_file_is_one_that_is_read():
+    direction = tuple((i, -123456.78901234567 / (i + 1)) for i in range(65536 - MAX_TERMS, 65536))
+    assert len(direction) == MAX_TERMS
+    names = {
+        place(range(0, 64, 2), (*direction[1:], (i, -123456.78901234567))): ("𐐀" * MAX_NAME, -1)
+        for i in range(60000, 60000 + MAX_LABELS)
+    }
+    labels = Labels(names, (2**32 - MAX_SAMPLES,) * MAX_SEEDS)
+    content = labels_json(WEIGHTS, labels).encode()
+    assert len(content) < MAX_BYTES
+    assert parse_labels(content, WEIGHTS, 64, 65536) == labels
+
+
+def test_what_could_not_be_read_back_is_not_written():
+    many = {place([0], i): ("x", 1) for i in range(MAX_LABELS + 1)}
+    for weights, labels in (
+        (WEIGHTS, Labels(many)),
+        (WEIGHTS, Labels(seeds=(0,) * (MAX_SEEDS + 1))),
+        (WEIGHTS.upper(), Labels()),
+        (WEIGHTS + "\n", Labels()),
+        ("", Labels()),
+    ):
+        with pytest.raises(UserError) as raised:
+            labels_json(weights, labels)
+        assert is_one_sentence(str(raised.value))
+
+
+@pytest.mark.parametrize("weights", ["0" * 63, "A" * 64, 7, None, "0" * 64 + "\n"])
+def test_labels_for_no_weights_are_refused(weights):
+    with pytest.raises(UserError) as raised:
+        weights_of(json.dumps(a_file(weights=weights)).encode())
+    assert is_one_sentence(str(raised.value))
+
+
 BROKEN = [
     b"",
     b"{",
@@ -89,6 +200,16 @@ BROKEN = [
     *(a_file(seeds=[seed]) for seed in (-1, 2**32, 1.0, "1", True, None, MAX_SEED)),
     *(a_file(labels=[LABEL | {"layers": v}]) for v in ("10", "", "2-", [0, 1], None, "1-0")),
     *(a_file(labels=[LABEL | {"index": v}]) for v in (W_DIM, -1, 1.0, "1", True, None)),
+    *(
+        a_file(labels=[COMBINED | {"direction": v}])
+        for v in (
+            "", "+", "*", "3*0.6+", "3 *0.6+x", "3*nan", "3*1e7", "-1", "3*0.6 7*0.8", "12*0.6+1",
+            "0+" * MAX_TERMS + "0", 3, None, [[3, 0.6]],
+        )
+    ),
+    a_file(labels=[COMBINED | {"index": 3}]),
+    a_file(labels=[COMBINED, COMBINED | {"direction": "7*0.8+3*0.6"}]),
+    a_file(labels=[LABEL, COMBINED | {"layers": "0-1,4", "direction": "3"}]),
     *(a_file(labels=[LABEL | {"sign": v}]) for v in (0, 2, -1.0, "1", True, None)),
     *(
         a_file(labels=[LABEL | {"name": name}])
@@ -106,7 +227,7 @@ BROKEN = [
             7,
         )
     ),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("file", BROKEN, ids=lambda file: str(file)[:60])
@@ -126,6 +247,161 @@ def test_the_labels_that_ship_are_those_of_the_weights_that_ship(caplog):
     labels = checkpoints.load_labels("avatars", path, generator)
     assert not caplog.messages
     assert labels.names and labels.seeds
+
+
+# --- a Space's own names --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def space(tmp_path, monkeypatch):
+    """A copy of the project's folder with a small checkpoint, `model.pt`, and a folder `names`."""
+    monkeypatch.setattr(checkpoints, "HERE", tmp_path)
+    monkeypatch.delenv("SEFA_NAMES", raising=False)
+    (tmp_path / "names").mkdir()
+    tiny_stylegan2(tmp_path / "model.pt")
+    checkpoints._say_once.cache_clear()
+    return tmp_path
+
+
+def put(path, file=None, **changes) -> Path:
+    """Writes a file of names for the checkpoint of `space`."""
+    if file is None:
+        weights = checkpoints._sha256(path.parent.parent / "model.pt")
+        file = a_file(weights=weights, labels=[LABEL | {"layers": "0-1"}]) | changes
+    path.write_bytes(file if isinstance(file, bytes) else json.dumps(file).encode())
+    return path
+
+
+def labels_for(space, source=None, **environ) -> Labels:
+    path = space / "model.pt"
+    generator = checkpoints.sefa.load_generator(path)
+    return checkpoints.load_labels(source or path, path, generator, environ)
+
+
+HUB_MODEL = checkpoints.Model("user/repo/a.pt", "user/repo", "a.pt", "main")
+
+
+@pytest.mark.parametrize("source", [None, "user/repo/a.pt", HUB_MODEL, "stylegan_car512"])
+def test_any_model_has_the_names_that_are_for_its_weights(space, caplog, source):
+    put(space / "names/some thing.JSON")
+    put(space / "names/another-model.json", a_file())
+    assert labels_for(space, source).text([0, 1], 3) == "Smile →"
+    assert labels_for(space, source).seeds == (44, 7)
+    assert not caplog.messages
+
+
+def test_without_such_a_file_there_are_no_names(space, caplog):
+    put(space / "names/another-model.json", a_file())
+    put(space / "names/names.txt")
+    put(space / "names/.hidden.json", b"{")
+    (space / "names/folder.json").mkdir()
+    os.mkfifo(space / "names/pipe.json")  # which nobody would ever write to
+    assert labels_for(space) == Labels()
+    (space / "names").rename(space / "elsewhere")
+    assert labels_for(space) == Labels()
+    assert not caplog.messages
+
+
+def test_the_variable_names_the_folders(space, tmp_path_factory, caplog):
+    (space / "mine").mkdir()
+    far = tmp_path_factory.mktemp("far")
+    put(space / "names/a.json")
+    put(space / "mine/z.json", labels=[LABEL | {"name": "Mine"}])
+    assert labels_for(space, SEFA_NAMES="mine").text([0, 1, 4], 3) == "Mine →"
+    assert labels_for(space, SEFA_NAMES=f" {far}:mine:names ").text([0, 1, 4], 3) == "Mine →"
+    assert labels_for(space, SEFA_NAMES="names:mine").text([0, 1], 3) == "Smile →"
+    assert labels_for(space, SEFA_NAMES=f"{far}") == Labels()
+    assert labels_for(space, SEFA_NAMES=" ").text([0, 1], 3) == "Smile →"  # as if it were not set
+    assert not caplog.messages
+    for _ in range(2):
+        assert labels_for(space, SEFA_NAMES="nowhere:names").text([0, 1], 3) == "Smile →"
+    (message,) = caplog.messages  # said once
+    assert "nowhere" in message and is_one_sentence(message)
+
+
+BAD_FILES = {
+    "no JSON": (b"{", "not JSON"),
+    "too long": (b" " * (MAX_BYTES + 1), "longer than"),
+    "no weights": (a_file(weights="x"), "SHA-256"),
+    "version": (a_file(version=2), "version"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_FILES)
+def test_a_bad_file_is_one_line_in_the_log(space, caplog, bad):
+    content, says = BAD_FILES[bad]
+    put(space / "names/a <b>.json", content)
+    put(space / "names/b.json")
+    for _ in range(2):  # it is not read again, so nothing more is said
+        assert labels_for(space).text([0, 1], 3) == "Smile →"
+    (message,) = caplog.messages
+    assert message.startswith("names/a ?b?.json is left out: ") and says in message
+    assert is_one_sentence(message)
+
+
+def test_a_bad_file_for_these_weights_is_passed_over(space, caplog):
+    put(space / "names/a.json", labels=[LABEL | {"layers": "99"}])
+    put(space / "names/b.json")
+    put(space / "names/c.json", labels=[])
+    assert labels_for(space).text([0, 1], 3) == "Smile →"
+    (message,) = caplog.messages
+    assert "no layer 99" in message and is_one_sentence(message)
+
+
+def test_a_file_that_cannot_be_read_is_one_line_in_the_log(space, caplog, monkeypatch):
+    put(space / "names/a.json")
+    monkeypatch.setattr(checkpoints, "_read_names", raising(PermissionError(13, "Not for you")))
+    assert labels_for(space) == Labels()
+    assert caplog.messages == ["names/a.json is left out: Not for you."]
+
+
+def raising(error):
+    def function(*arguments):
+        raise error
+
+    return function
+
+
+def test_so_many_files_are_read_and_no_more(space, caplog, monkeypatch):
+    monkeypatch.setattr(checkpoints, "MAX_NAMES_FILES", 3)
+    for name in "abc":
+        put(space / f"names/{name}.json", a_file())
+    put(space / "names/d.json")
+    assert labels_for(space) == labels_for(space) == Labels()
+    (message,) = caplog.messages
+    assert "first 3" in message and is_one_sentence(message)
+
+
+def test_weights_are_hashed_once_for_each_version_of_the_file(space, monkeypatch):
+    put(space / "names/a.json")
+    put(space / "names/b.json", a_file())
+    hashed, sha256 = [], checkpoints._sha256
+    monkeypatch.setattr(checkpoints, "_sha256", lambda path: hashed.append(path) or sha256(path))
+    assert labels_for(space).names and labels_for(space, HUB_MODEL).names
+    assert len(hashed) == 1
+    tiny_stylegan2(space / "model.pt", seed=1)
+    os.utime(space / "model.pt", ns=(1, 1))
+    assert labels_for(space) == Labels() and len(hashed) == 2
+    put(space / "names/b.json")  # a file that changed is read again
+    hashed.clear()
+    os.utime(space / "names/b.json", ns=(1, 1))
+    assert labels_for(space).names and not hashed
+
+
+def test_a_checkpoint_that_is_gone_has_no_names(space, caplog):
+    put(space / "names/a.json")
+    generator = checkpoints.sefa.load_generator(space / "model.pt")
+    model = replace(HUB_MODEL, labels="names/a.json")
+    assert checkpoints.load_labels(model, space / "gone", generator) == Labels()
+    assert len(caplog.messages) == 1  # the file that ships with a model should be for it
+
+
+def test_the_owners_names_come_before_those_that_ship(space):
+    shipped = put(space / "names/shipped.txt", labels=[LABEL | {"name": "Shipped"}])
+    model = replace(HUB_MODEL, labels=str(shipped))
+    assert labels_for(space, model).text([0, 1, 4], 3) == "Shipped →"
+    put(space / "names/a.json")
+    assert labels_for(space, model).text([0, 1], 3) == "Smile →"
 
 
 # --- where it is shown ----------------------------------------------------------------------------
@@ -152,7 +428,7 @@ def shipped(**changes) -> dict:
     """A file for the shipped weights: four names in two groups."""
     names = [("all", 0, 1, "Smile"), ("0-1", 2, 1, "Hat"), ("0-1", 7, -1, "Longer hair")]
     labels = [dict(zip(("layers", "index", "sign", "name"), label, strict=True)) for label in names]
-    weights = checkpoints.sha256(checkpoints.fetch("avatars").path)
+    weights = checkpoints.weights_hash(checkpoints.fetch("avatars").path)
     return a_file(weights=weights, labels=labels) | changes
 
 
@@ -207,7 +483,7 @@ STALE = "is left out: it is for other weights than these."
         # Whatever else is in it: a model of another size has other layers.
         ({"weights": WEIGHTS, "labels": [LABEL | {"layers": "99"}]}, STALE),
         ({"labels": [LABEL | {"layers": "99"}]}, "no layer 99"),
-        (b" " * MAX_BYTES + b"{}", "is left out: it is not JSON."),
+        (b" " * MAX_BYTES + b"{}", "is left out: it is longer than"),
     ],
     ids=["missing", "broken", "stale", "stale and small", "too small", "too long"],
 )
@@ -223,7 +499,7 @@ def test_without_usable_labels_the_page_goes_on_with_numbers(ship, caplog, file,
 
 
 def test_weights_are_only_hashed_where_there_are_labels(monkeypatch):
-    monkeypatch.setattr(checkpoints, "sha256", pytest.fail)
+    monkeypatch.setattr(checkpoints, "_sha256", pytest.fail)
     monkeypatch.setattr("builtins.open", pytest.fail)
     model = checkpoints.CATALOGUE["stylegan_car512"]
     assert checkpoints.load_labels(model, "nowhere", None) == Labels()

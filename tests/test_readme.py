@@ -1,5 +1,6 @@
 """The README is true: its pins agree, its commands and options exist, its examples run."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -10,8 +11,10 @@ from pathlib import Path
 import yaml
 
 import checkpoints
-from sefa import convert
+import sefa
+from sefa import Recipe, convert
 from sefa.__main__ import option_parser
+from sefa.editing import MAX_NAMES, MAX_TERMS, Named
 from sefa.labels import parse_labels
 from tests.helpers import tiny_stylegan2
 
@@ -76,8 +79,30 @@ def test_the_command_line_example_is_valid():
 
 def test_the_example_of_names_is_valid():
     (example,) = blocks("json")
-    labels = parse_labels(example.encode(), json.loads(example)["weights"], num_ws=6, w_dim=4)
+    labels = parse_labels(example.encode(), json.loads(example)["weights"], num_ws=6, w_dim=8)
     assert labels.text([0, 1], 3) == "Smile →" and '"Smile → · 003" is direction 3' in BODY
+    assert labels.text(range(6), ((3, 0.6), (7, 0.8))) == "Open mouth →"
+    assert f"at most {MAX_TERMS}" in BODY and f"up to {MAX_NAMES} names" in BODY
+    (link,) = re.findall(r"`&(names=[^`]+)`", BODY)
+    recipe, notices = Recipe.from_query(link)
+    assert recipe.names == (Named("0-1", ((3, 1.0),), "Smile"),) and not notices
+
+
+def test_a_file_in_the_folder_of_names_is_found(tmp_path, monkeypatch):
+    (example,) = blocks("json")
+    monkeypatch.setattr(checkpoints, "HERE", tmp_path)
+    path = tiny_stylegan2(tmp_path / "model.pt")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (line,) = [block for block in blocks("bash") if block.startswith("SEFA_NAMES")]
+    value = shlex.split(line)[0].removeprefix("SEFA_NAMES=")
+    assert checkpoints.NAMES == "names" and value.split(":")[0] == "names"
+    (tmp_path / "names").mkdir()
+    content = json.dumps(json.loads(example) | {"weights": digest})
+    (tmp_path / "names/as you like.json").write_text(content)
+    generator = sefa.load_generator(path)
+    for environ in ({}, {"SEFA_NAMES": value}):
+        labels = checkpoints.load_labels(path, path, generator, environ)
+        assert labels.text([0, 1], 3) == "Smile →" and labels.seeds == (44, 84)
 
 
 def test_the_variable_example_is_valid():

@@ -2,9 +2,11 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +16,8 @@ from sefa.editing import (
     MAX_ALPHA,
     MAX_EDITS,
     MAX_LAYERS,
+    MAX_NAME,
+    MAX_NAMES,
     MAX_PSI,
     MAX_SAMPLES,
     MAX_SEED,
@@ -21,6 +25,8 @@ from sefa.editing import (
     MAX_TERMS,
     ORDERS,
     VIEWS,
+    Named,
+    combine,
     fit,
 )  # fmt: skip
 from sefa.factorization import format_layers, parse_layers
@@ -32,13 +38,21 @@ layer_texts = st.just("all") | st.sets(st.integers(0, MAX_LAYERS - 1), min_size=
     format_layers
 )
 coefficients = st.just(1.0) | st.floats(-1e6, 1e6)
+directions = st.lists(
+    st.tuples(st.integers(0, 65535), coefficients), min_size=1, max_size=MAX_TERMS
+).map(tuple)
 edits = st.builds(
     Edit,
     layers=layer_texts,
-    direction=st.lists(
-        st.tuples(st.integers(0, 65535), coefficients), min_size=1, max_size=MAX_TERMS
-    ).map(tuple),
+    direction=directions,
     alpha=st.floats(-MAX_ALPHA, MAX_ALPHA) | st.integers(-5, 5).map(float),
+)
+names = st.builds(
+    Named,
+    layers=layer_texts,
+    direction=directions,
+    name=st.from_regex(editing.NAME, fullmatch=True).map(lambda name: name[:MAX_NAME]),
+    sign=st.sampled_from([1, -1]),
 )
 recipes = st.builds(
     Recipe,
@@ -52,6 +66,9 @@ recipes = st.builds(
     order=st.sampled_from(ORDERS),
     num_semantics=st.integers(1, MAX_SEMANTICS),
     edits=st.lists(edits, max_size=4).map(tuple),
+    names=st.lists(
+        names, max_size=4, unique_by=lambda named: (named.layers, tuple(sorted(named.direction)))
+    ).map(tuple),
 )
 
 
@@ -79,6 +96,12 @@ def assert_sane(recipe):
         assert all(type(i) is int and 0 <= i <= 65535 for i, _ in change.direction)
         assert all(type(c) is float and abs(c) <= 1e6 for _, c in change.direction)
         assert type(change.alpha) is float and abs(change.alpha) <= MAX_ALPHA
+    assert len(recipe.names) <= MAX_NAMES
+    for named in recipe.names:
+        assert parse_layers(named.layers, MAX_LAYERS)
+        assert 1 <= len(named.direction) <= MAX_TERMS
+        assert 1 <= len(named.name) <= MAX_NAME and not set(named.name) & set('<>&"*_[]`:~\0\n')
+        assert named.sign in (1, -1)
     assert Recipe.from_query(recipe.to_query()) == (recipe, [])  # and it can be sent on
 
 
@@ -137,8 +160,13 @@ def test_the_longest_recipe_fits_into_a_link():
         "eigenvalue",
         MAX_SEMANTICS,
         tuple(Edit(layers, few, -99.123456789012345) for _ in range(MAX_EDITS)),
+        tuple(
+            Named(layers, ((60000 + i, terms[0][1]), *few[1:]), "𐐀" * MAX_NAME, -1)
+            for i in range(MAX_NAMES)
+        ),
     )
     assert Recipe.from_query(longest.to_query()) == (longest, [])
+    assert len(longest.to_query()) < editing.MAX_QUERY
     most = MAX_ALL_TERMS // MAX_TERMS
     edits = tuple(Edit("all", terms, 1.0) for _ in range(most + 1))
     recipe, notices = Recipe.from_query(Recipe(edits=edits).to_query())
@@ -184,6 +212,41 @@ def test_a_link_of_version_1_reads_the_same_for_ever():
     assert Recipe.from_query(PINNED) == (PINNED_RECIPE, [])
     assert PINNED_RECIPE.to_query() == PINNED
     assert PINNED_RECIPE.edits[0] == Edit.along("0-1", 0, 2.5)
+
+
+# So must this one, which has names in it.
+PINNED_NAMES = PINNED + (
+    "&names=0-1:0:Long+hair,+blond~all:3*0.6%2B7*-0.8:-Gr%C3%B6%C3%9Fe+%28all%29~2:12:Left/right"
+)
+NAMES = (
+    Named("0-1", ((0, 1.0),), "Long hair, blond"),
+    Named("all", ((3, 0.6), (7, -0.8)), "Größe (all)", -1),
+    Named("2", ((12, 1.0),), "Left/right"),
+)
+
+
+def test_a_link_with_names_reads_the_same_for_ever():
+    named = replace(PINNED_RECIPE, names=NAMES)
+    assert Recipe.from_query(PINNED_NAMES) == (named, [])
+    assert named.to_query() == PINNED_NAMES
+    assert named.originals() == PINNED_RECIPE.originals()
+    # A bare "+" in a query is a space, in a direction as in a name.
+    assert Recipe.from_query(PINNED_NAMES.replace("%2B", "+")) == (named, [])
+
+
+def test_names_in_the_documentation_read_as_they_look():
+    line = next(line for line in editing.__doc__.splitlines() if line.strip().startswith("names="))
+    recipe, notices = Recipe.from_query(line.strip())
+    assert notices == [] and recipe.edits == ()
+    smile, mouth = recipe.names
+    assert smile == Named("0-1", ((3, 1.0),), "Smile")
+    assert mouth == Named("all", ((3, 0.6), (7, 0.8)), "Open mouth", -1)
+
+
+def test_of_two_names_for_a_direction_the_first_counts():
+    recipe, notices = assert_read("names=0:1*2%2B0:One~1:1*2%2B0:Other~0:0%2B1*2:Two")
+    assert [named.name for named in recipe.names] == ["One", "Other"]
+    assert len(notices) == 1 and "'Two'" in notices[0]
 
 
 def test_the_link_in_the_documentation_reads_as_it_looks():
@@ -241,29 +304,37 @@ BAD_VALUES = {
         "all:0*:1:", "all:0++1:1", "all:" + "0+" * MAX_TERMS + "0:1", "all:0:<script>", "\0",
         "all:9" + "9" * 5000 + ":1", "~".join(["all:0:1"] * 65),
     ],
+    "names": [
+        "x", "0:0", "0:0:A:B", "all::A", "all:0:", "all:0:-", "all:0:--A", "all:0: A", "all:0:<b>",
+        "all:-1:A", "all:65536:A", ":0:A", "99:0:A", "all:0*nan:A", "all:" + "0+" * MAX_TERMS + "0:A",
+        "all:0:*A*", "all:0:A_b", "all:0:A\nb", "all:0:A\0", "all:0:A&amp;", "all:0:\u202eA", "\0",
+        "all:0:" + "A" * 65, "all:0:A~all:0:B", "~".join(f"all:{i}:A" for i in range(65)),
+    ],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("key", BAD_VALUES)
 def test_a_bad_value_is_left_out_with_a_notice(key):
-    field = {"edits": "edits", **{k: f for k, (f, _) in editing.QUERY_FIELDS.items()}}[key]
     for value in BAD_VALUES[key]:
         for query in (urlencode({key: value}), {key: value}):
             recipe, notices = assert_read(query)
-            if len(recipe.edits) < MAX_EDITS:
+            if "~" not in value:  # lists of which something is good
                 assert recipe == Recipe(), value
             assert len(notices) == 1, value
-            assert key.removesuffix("s") in notices[0], (field, notices)
+            assert key.removesuffix("s") in notices[0], notices
 
 
 def test_one_bad_part_takes_nothing_else_along():
     recipe, notices = assert_read(
-        "seed=nan&n=2&psi=7&layers=0-1&k=99&edits=0:1:2~junk~1:2:3~0:0:1e9"
+        "seed=nan&n=2&psi=7&layers=0-1&k=99&edits=0:1:2~junk~1:2:3~0:0:1e9&names=0:1:A~junk~0:2:B"
     )
     assert recipe == Recipe(
-        num_samples=2, layers="0-1", edits=(Edit.along("0", 1, 2.0), Edit.along("1", 2, 3.0))
+        num_samples=2,
+        layers="0-1",
+        edits=(Edit.along("0", 1, 2.0), Edit.along("1", 2, 3.0)),
+        names=(Named("0", ((1, 1.0),), "A"), Named("0", ((2, 1.0),), "B")),
     )
-    assert len(notices) == 5  # seed, psi, k and two edits
+    assert len(notices) == 6  # seed, psi, k, two edits and a name
 
 
 def test_the_last_sample_needs_a_seed_too():
@@ -284,8 +355,9 @@ def test_a_query_of_a_megabyte_is_refused_at_once():
     for query in ("edits=" + "all:0:1~" * 130_000, "&" * 10**6, "x=1&" * 250_000):
         recipe, notices = assert_read(query)
         assert recipe == Recipe() and len(notices) == 1
-    recipe, notices = assert_read({"edits": "all:0:1~" * 130_000, "seed": "1" * 10**6})
-    assert recipe == Recipe() and len(notices) == 2
+    values = {"edits": "all:0:1~" * 130_000, "names": "all:0:A~" * 130_000, "seed": "1" * 10**6}
+    recipe, notices = assert_read(values)
+    assert recipe == Recipe() and len(notices) == 3
 
 
 @pytest.mark.parametrize(
@@ -294,9 +366,10 @@ def test_a_query_of_a_megabyte_is_refused_at_once():
     ids=range(10),
 )
 def test_values_that_are_no_text(value):
-    recipe, notices = assert_read({"seed": value, "psi": [], "edits": {}, "layers": None, "v": 1})
+    values = {"seed": value, "psi": [], "edits": {}, "names": value, "layers": None, "v": 1}
+    recipe, notices = assert_read(values)
     assert recipe == Recipe()
-    assert len(notices) == 4
+    assert len(notices) == 5
     assert assert_read({"seed": 3, "psi": 0.5})[0] == Recipe(seed=3, truncation_psi=0.5)
 
 
@@ -343,15 +416,21 @@ def test_what_a_model_cannot_do_is_left_out_with_a_notice_each():
             Edit.along("all", 12, 2.0),  # no such direction
             Edit("0", ((0, 0.6), (40, 0.8)), 3.0),  # half of a direction is another direction
         ),
+        names=(
+            Named("0", ((0, 0.6), (40, 0.8)), "Nose"),
+            Named("5", ((11, 1.0),), "Ear"),
+            Named("6", ((0, 1.0),), "Chin"),
+        ),
     )
     fitted, notices = fit(recipe, num_ws=6, w_dim=12, label_dim=3)
-    assert fitted == Recipe(layers="all", class_index=0, edits=(good,))
-    assert len(notices) == 5
+    assert fitted == Recipe(layers="all", class_index=0, edits=(good,), names=recipe.names[1:2])
+    assert len(notices) == 7
     assert all(is_one_sentence(notice) and notice[0].isupper() for notice in notices)
     text = " ".join(notices)
     assert "layers are 0 to 5" in text and "0 to 11" in text and "classes are 0 to 2" in text
     for left_out in recipe.edits[:1] + recipe.edits[2:]:
         assert left_out.to_text() in text
+    assert "'Nose'" in text and "'Chin'" in text and "'Ear'" not in text
 
 
 def test_a_class_of_a_model_without_classes():
@@ -371,6 +450,24 @@ def test_a_model_of_few_directions_shows_them_all():
 @given(edits)
 def test_an_edit_reads_back_exactly(change):
     assert Edit.from_text(change.to_text()) == change
+
+
+@given(names)
+def test_a_name_reads_back_exactly(named):
+    assert Named.from_text(named.to_text()) == named
+
+
+@given(directions)
+def test_a_direction_reads_back_exactly(direction):
+    assert editing.parse_direction(editing.format_direction(direction)) == direction
+
+
+def test_a_combination_is_the_sum_of_its_terms():
+    vectors = torch.eye(4, dtype=torch.float64)[[2, 0, 3, 1]]
+    assert combine(vectors, ((0, 1.0),)).tolist() == [0, 0, 1, 0]
+    assert combine(vectors, ((3, 0.6), (0, -0.8))).tolist() == [0, 0.6, -0.8, 0]
+    with pytest.raises(UserError, match="no semantic 4; semantics are 0 to 3"):
+        combine(vectors, ((0, 1.0), (4, 1.0)))
 
 
 @pytest.mark.parametrize("text", ["", "all", "all:0", "all:x:1", "all:0:x", "9:8:7:6"])

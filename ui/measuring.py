@@ -4,7 +4,6 @@ Measuring gives way to everything that somebody waits for, and stops when its ti
 there by then counts, and the next call goes on from it.
 """
 
-import functools
 import logging
 import os
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import checkpoints
 from sefa.calibration import Calibration, Progress
+from sefa.errors import UserError
 from sefa.factorization import parse_layers
 from sefa.measurements import cache_folder, load_calibration, save_calibration
 from ui import engine
@@ -29,10 +29,12 @@ _keeping, _measuring = threading.Lock(), threading.Lock()
 _cannot_save: set[str] = set()
 
 
-@functools.lru_cache(maxsize=256)
 def weights_of(model: engine.OpenModel) -> str:
     """The SHA-256 of its file, hex."""
-    return checkpoints.sha256(model.path)
+    weights = checkpoints.weights_hash(model.path)
+    if weights is None:
+        raise UserError(f"The file of {model.name} is gone: choose it again.")
+    return weights
 
 
 def known(model: engine.OpenModel, layers: str) -> Calibration | None:

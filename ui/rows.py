@@ -7,12 +7,16 @@ and the unit vector for one that was not. What a unit is, a row says as an `Edit
 alphas.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from sefa.calibration import LARGEST, SAME, SHARE, Calibration, likeness
-from sefa.editing import MAX_ALPHA, Edit, Recipe
-from sefa.factorization import format_layers, parse_layers
+from sefa.editing import MAX_ALPHA, Direction, Edit, Recipe
+from sefa.factorization import Directions, format_layers, parse_layers
+from sefa.labels import Labels, is_index
 from ui import engine, measuring
 
 OFFICIAL = (("Coarse", 0, 1), ("Middle", 2, 5), ("Fine", 6, None))  # the official interface's
@@ -36,28 +40,40 @@ class Row:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Direction `index` of the selection `layers`, and what was measured of that, if anything."""
+    """A direction of the selection `layers`, and what was measured of that selection, if anything.
+
+    eigenvalue: NaN for a combination, which has none.
+    """
 
     layers: str
-    index: int
+    direction: Direction
     eigenvalue: float
     known: Calibration | None
 
     @property
+    def index(self) -> int | None:
+        """Its eigenvalue index; None for a combination."""
+        return self.direction[0][0] if is_index(self.direction) else None
+
+    @property
     def measured(self) -> bool:
-        return self.known is not None and self.index < len(self.known)
+        return self.known is not None and self.index is not None and self.index < len(self.known)
 
     @property
     def usefulness(self) -> float:
         """Effect times consistency; below all others where it was not measured."""
         return self.known.usefulness[self.index].item() if self.measured else -1.0
 
+    @property
+    def changes(self) -> Tensor:
+        """`Calibration.changes` of this one, which was measured: [1, ...]."""
+        return self.known.changes[self.index : self.index + 1]
+
     def same_as(self, other: "Candidate") -> bool:
         """Whether it does nearly what another does, one way or the other."""
         if not (self.measured and other.measured):
             return False
-        changes = [c.known.changes[c.index : c.index + 1] for c in (self, other)]
-        return abs(likeness(*changes).item()) >= SAME
+        return abs(likeness(self.changes, other.changes).item()) >= SAME
 
 
 # --- layer groups ---------------------------------------------------------------------------------
@@ -95,19 +111,26 @@ def selections(model: engine.OpenModel, view: str | None = None) -> list[str]:
 
 def rows_of(model: engine.OpenModel, recipe: Recipe) -> list[Row]:
     """The rows of a recipe: `recipe.num_semantics` of them at most."""
-    found = in_order(candidates(model, recipe.layers), recipe.order)
+    labels = labels_of(model, recipe)
+    found = in_order(candidates(model, recipe.layers, labels), recipe.order)
     if recipe.layers == "groups":
         found = different(found, recipe.num_semantics)
     found = found[: recipe.num_semantics]
-    return [row(model, candidate, found) for candidate in found]
+    several = len({candidate.layers for candidate in found}) > 1
+    return [row(model, candidate, labels, several) for candidate in found]
 
 
-def candidates(model: engine.OpenModel, view: str) -> list[Candidate]:
+def labels_of(model: engine.OpenModel, recipe: Recipe) -> Labels:
+    """What the directions are called: by the recipe, and by those who made the model."""
+    return engine.labels_of(model).with_names(recipe.names, model.loaded.generator.num_ws)
+
+
+def candidates(model: engine.OpenModel, view: str, labels: Labels) -> list[Candidate]:
     """The directions that a view is of, in the order of their layers and eigenvalues."""
     w_dim = model.loaded.generator.w_dim
     if view == "named":
-        places = sorted(engine.labels_of(model).names)
-        return [of_layers(model, format_layers(layers), [i])[0] for layers, i in places]
+        places = sorted(labels.names)
+        return [candidate(model, format_layers(layers), terms) for layers, terms in places]
     if view == "groups":
         first = range(min(PER_GROUP, w_dim))
         return [c for layers in groups_of(model) for c in of_layers(model, layers, first)]
@@ -115,12 +138,26 @@ def candidates(model: engine.OpenModel, view: str) -> list[Candidate]:
 
 
 def of_layers(model: engine.OpenModel, layers: str, indices: Iterable[int]) -> list[Candidate]:
-    """Some directions of one selection of layers."""
+    """Some eigenvectors of one selection of layers."""
+    directions, layers, known = about(model, layers)
+    eigenvalues = directions.eigenvalues.tolist()
+    return [Candidate(layers, ((i, 1.0),), eigenvalues[i], known) for i in indices]
+
+
+def candidate(model: engine.OpenModel, layers: str, direction: Direction) -> Candidate:
+    """Any direction."""
+    directions, layers, known = about(model, layers)
+    index = direction[0][0]
+    eigenvalue = directions.eigenvalues[index].item() if is_index(direction) else math.nan
+    return Candidate(layers, direction, eigenvalue, known)
+
+
+def about(model: engine.OpenModel, layers: str) -> tuple[Directions, str, Calibration | None]:
+    """The directions of a selection, the text that recipes have for it, and what was measured."""
     directions, _ = engine.find_directions(model, layers)
     if len(directions.layers) == model.loaded.generator.num_ws:
         layers = "all"
-    known, eigenvalues = measuring.known(model, layers), directions.eigenvalues.tolist()
-    return [Candidate(layers, i, eigenvalues[i], known) for i in indices]
+    return directions, layers, measuring.known(model, layers)
 
 
 def in_order(found: Sequence[Candidate], order: str) -> list[Candidate]:
@@ -131,7 +168,7 @@ def in_order(found: Sequence[Candidate], order: str) -> list[Candidate]:
         groups = list(dict.fromkeys(c.layers for c in found))
         if len(groups) > 1:  # within one the eigenvalue says it
             return sorted(found, key=lambda c: (groups.index(c.layers), -c.usefulness))
-    return sorted(found, key=lambda c: -c.eigenvalue)
+    return sorted(found, key=lambda c: math.inf if math.isnan(c.eigenvalue) else -c.eigenvalue)
 
 
 def different(found: Sequence[Candidate], count: int) -> list[Candidate]:
@@ -148,13 +185,15 @@ def different(found: Sequence[Candidate], count: int) -> list[Candidate]:
 # --- what stands beside them ----------------------------------------------------------------------
 
 
-def row(model: engine.OpenModel, direction: Candidate, shown: Sequence[Candidate]) -> Row:
-    """The slider of one direction, among those shown with it."""
+def row(model: engine.OpenModel, direction: Candidate, labels: Labels, several: bool) -> Row:
+    """The slider of one direction; it tells its layers where `several` selections are shown."""
     generator = model.loaded.generator
     unit, limit = 1.0, generator.edit_range
-    facts = [f"eigenvalue {direction.eigenvalue:.2f}"]
-    if len({c.layers for c in shown}) > 1:
-        facts.insert(0, say_layers(direction.layers))
+    facts = [say_layers(direction.layers)] if several else []
+    if direction.index is None:
+        facts.append(f"combination of {len(direction.direction)}")
+    else:
+        facts.append(f"eigenvalue {direction.eigenvalue:.2f}")
     if direction.measured:
         measured, i = direction.known, direction.index
         if (measured.unit[i] < LARGEST).item():
@@ -165,26 +204,19 @@ def row(model: engine.OpenModel, direction: Candidate, shown: Sequence[Candidate
             facts.append(f"consistency {100 * measured.consistency[i].item():.0f} %")
         else:
             facts.append("changes nothing to be seen")
-    facts += twins(model, direction, shown)
-    step = Edit.along(direction.layers, direction.index, unit)
-    return Row(
-        step, limit, say_direction(model, direction.layers, direction.index), " · ".join(facts)
-    )
+        facts += twins(model, direction)
+    label = say_direction(model, labels, direction.layers, direction.direction)
+    return Row(Edit(direction.layers, direction.direction, unit), limit, label, " · ".join(facts))
 
 
-def twins(model: engine.OpenModel, direction: Candidate, shown: Sequence[Candidate]) -> list[str]:
+def twins(model: engine.OpenModel, direction: Candidate) -> list[str]:
     """ "same as …" for the measured directions of other groups that do what this one does."""
-    others = [layers for layers in ("all", *groups_of(model)) if layers != direction.layers]
     names = []
-    for layers in others:
+    for layers in ("all", *groups_of(model)):
         known = measuring.known(model, layers)
-        if known is None or not direction.measured:
-            continue
-        own = direction.known.changes[direction.index : direction.index + 1]
-        alike = likeness(own, known.changes)[0].abs()
-        names += [
-            f"{say_layers(layers)} · {i:03d}" for i in (alike >= SAME).nonzero().flatten().tolist()
-        ]
+        if layers != direction.layers and known is not None:
+            alike = likeness(direction.changes, known.changes)[0].abs() >= SAME
+            names += [f"{say_layers(layers)} · {i:03d}" for i in alike.nonzero().flatten().tolist()]
     return [f"same as {', '.join(names)}"] if names else []
 
 
@@ -192,9 +224,11 @@ def say_layers(layers: str) -> str:
     return "all layers" if layers == "all" else f"layers {layers.replace('-', '–')}"
 
 
-def say_direction(model: engine.OpenModel, layers: str, index: int) -> str:
+def say_direction(
+    model: engine.OpenModel, labels: Labels, layers: str, direction: Direction
+) -> str:
     """What a slider is called: "Smile → · 003" where somebody named it."""
-    indices = parse_layers(layers, model.loaded.generator.num_ws)
-    if name := engine.labels_of(model).text(indices, index):
-        return f"{name} · {index:03d}"
-    return f"Semantic {index:03d}"
+    name = labels.text(parse_layers(layers, model.loaded.generator.num_ws), direction)
+    if not is_index(direction):
+        return name or "Combination"
+    return f"{name or 'Semantic'}{' ·' if name else ''} {direction[0][0]:03d}"
