@@ -19,6 +19,7 @@ from sefa.editing import Recipe, edit
 from sefa.errors import UserError
 from sefa.factorization import Directions, factorize, parse_layers
 from sefa.generators.generator import Generator
+from sefa.layer_groups import LayerEffects, LayerGroup, layer_effects, suggest_groups
 
 MAX_LOADED = 2  # models kept in memory
 MAX_DIRECTIONS = 16  # factorisations kept for each model (one is at most 2 MB)
@@ -26,6 +27,7 @@ PIXELS_PER_BATCH = 4 * 1024 * 1024  # four images of 1024 px at a time bound the
 # Seeds that directions are measured on: as far as possible from those that people look at.
 MEASURED_FROM = 3_000_000_000
 MEASURED_PIXELS = 32 * 256**2  # of all samples together: 32 of 256 px, 8 at least, 64 at most
+MIXED_PIXELS = 16 * 256**2  # of the samples whose layers are mixed: 4 at least, 16 at most
 NATURAL_SEEDS = 1024  # for the spread of natural w
 
 
@@ -82,18 +84,9 @@ class LoadedModel:
         vectors = directions.vectors[:count]
         samples = min(max(8, MEASURED_PIXELS // generator.resolution**2), 64)
 
-        def codes(n: int, truncation_psi: float) -> tuple[Tensor, dict[str, Any]]:
-            z = generator.sample_z(range(first_seed, first_seed + n)).to(generator.device)
-            label = None
-            if generator.label_dim:
-                classes = torch.arange(n, device=z.device) % generator.label_dim
-                label = torch.nn.functional.one_hot(classes, generator.label_dim).to(z)
-            w = generator.map(z, label, truncation_psi)
-            return w, generator.conditions(label, truncation_psi)
-
         with torch.inference_mode():
-            natural, _ = codes(NATURAL_SEEDS, 1.0)
-            w, conditions = codes(samples, Recipe.truncation_psi)
+            natural, _ = self.measured_codes(NATURAL_SEEDS, 1.0, first_seed)
+            w, conditions = self.measured_codes(samples, Recipe.truncation_psi, first_seed)
 
             def synthesize(w: Tensor) -> Tensor:  # of the first len(w) samples
                 return torch.cat(list(batches(generator, w, conditions)))
@@ -133,6 +126,41 @@ class LoadedModel:
         """uint8 [num_samples, H, W, C] of a recipe."""
         w, conditions = self.inputs(recipe, edited)
         return render(self.generator, w, conditions=conditions)
+
+    def layer_groups(
+        self, progress: Progress | None = None, first_seed: int = MEASURED_FROM
+    ) -> list[LayerGroup]:
+        """`suggest_groups` for this model, coarse to fine, on the samples that `calibration` draws.
+
+        For one layer nothing is measured: it is the only group.
+        """
+        generator = self.generator
+        if generator.num_ws == 1:
+            return suggest_groups(LayerEffects(torch.ones(1, 1)), generator.layer_resolutions)
+        samples = min(max(4, MIXED_PIXELS // generator.resolution**2), 16)
+        with torch.inference_mode():
+            w, conditions = self.measured_codes(samples, Recipe.truncation_psi, first_seed)
+
+            def synthesize(w: Tensor) -> Tensor:
+                return torch.cat(list(batches(generator, w, conditions)))
+
+            effects = layer_effects(synthesize, w, progress)
+        return suggest_groups(effects, generator.layer_resolutions)
+
+    def measured_codes(
+        self, n: int, truncation_psi: float, first_seed: int = MEASURED_FROM
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """(w, conditions) of seeds `first_seed` and following, of a conditional model classes in
+        turn: what is measured on.
+        """
+        generator = self.generator
+        z = generator.sample_z(range(first_seed, first_seed + n)).to(generator.device)
+        label = None
+        if generator.label_dim:
+            classes = torch.arange(n, device=z.device) % generator.label_dim
+            label = torch.nn.functional.one_hot(classes, generator.label_dim).to(z)
+        w = generator.map(z, label, truncation_psi)
+        return w, generator.conditions(label, truncation_psi)
 
 
 class ModelCache:

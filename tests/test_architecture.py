@@ -79,6 +79,7 @@ BELOW = {
     "errors.py": ["sefa.generators", "sefa.formats", "sefa.factorization", "sefa.editing"],
     "factorization.py": ["sefa.formats", "sefa.editing", "sefa.rendering", "sefa.export"],
     "calibration.py": ["sefa.formats", "sefa.rendering", "sefa.export"],
+    "layer_groups.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
     "editing.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
     "labels.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
     "generators": ["sefa.formats", "sefa.factorization", "sefa.editing", "sefa.rendering"],
@@ -95,7 +96,7 @@ def test_parts_of_the_library_use_only_what_is_below_them(part):
         assert not uses(path, *BELOW[part], "sefa.__main__"), name_of(path)
 
 
-@pytest.mark.parametrize("name", ["factorization.py", "editing.py", "labels.py"])
+@pytest.mark.parametrize("name", ["factorization.py", "editing.py", "labels.py", "layer_groups.py"])
 def test_mathematics_takes_tensors_never_paths(name):
     path = ROOT / "sefa" / name
     assert not uses(path, "pathlib", "os", "io", "torch.load", "safetensors", "zipfile", "pickle")
