@@ -162,7 +162,7 @@ def layer_choices(model: engine.OpenModel, recipe: Recipe) -> list[tuple[str, st
     if num_ws > 1:
         choices.append(("Best of each group", "groups"))
     choices.append(("All layers", "all"))
-    choices += [(f"{name} {text.replace('-', '–')}", text) for name, text in layer_groups(num_ws)]
+    choices += layer_groups(model)
     return [*choices, ("Custom", CUSTOM)] if num_ws > 1 else choices
 
 
@@ -416,6 +416,13 @@ def measure(
     if measuring.seconds() <= 0:
         return gr.skip()
     model = engine.open_model(name)
+    changed = False
+    if measuring.known_groups(model) is None and measuring.groups_are_quick(model):
+        text = "Measuring what each layer does"
+        measuring.measure_groups(
+            model, lambda at, total: progress(at / total, desc=f"{text}, {at} of {total}")
+        )
+        changed = True
     missing = [s for s in selections(model, str(view)) if not measuring.is_measured(model, s)]
     for i, layers in enumerate(missing):
         where = f" in {say_layers(layers)}" if len(missing) > 1 else ""
@@ -426,7 +433,7 @@ def measure(
 
         report(0, 1)
         measuring.measure(model, layers, report)
-    return integer(done, "The count", 0, MAX_SEQUENCE) + 1 if missing else gr.skip()
+    return integer(done, "The count", 0, MAX_SEQUENCE) + 1 if missing or changed else gr.skip()
 
 
 @in_one_sentence
@@ -434,8 +441,10 @@ def relay(*values: Any) -> list[Any]:
     """The page's own recipe once more, for rows that are known better now; pickers stay."""
     recipe = read(values)
     updates = lay_out(engine.open_model(recipe.model), recipe, [])
-    for name in ("model", "layers", "custom", "order"):  # somebody may be choosing
+    for name in ("model", "custom", "order"):  # somebody may be choosing
         updates[CONTROLS.index(name)] = gr.skip()
+    picked = CONTROLS.index("layers")  # there may be other groups to choose from
+    updates[picked] = gr.update(choices=updates[picked]["choices"])
     updates[-1] = gr.skip()  # the notice
     return updates
 

@@ -166,12 +166,7 @@ def image_distance(a: Tensor, b: Tensor) -> Tensor:
     that turns and a light that dims all have a say, and no network has to be downloaded for it.
     Levels are averages of 2 x 2 pixels (Haar's), which takes one pass over the image.
     """
-    rest, total = a - b, 0.0
-    while rest.shape[-1] > 1:
-        coarse = F.avg_pool2d(rest, 2)
-        total = total + (rest - F.interpolate(coarse, scale_factor=2)).abs().mean([1, 2, 3])
-        rest = coarse
-    return total + rest.abs().mean([1, 2, 3])
+    return sum(changes_by_scale(a - b))
 
 
 def agreement(changes: Tensor) -> float:
@@ -246,3 +241,20 @@ def reach(amount: Callable[[float], float], natural: float) -> float:
             break
         natural, far = natural / 2, near
     return natural
+
+
+# --- scales ---------------------------------------------------------------------------------------
+
+
+def changes_by_scale(difference: Tensor) -> Tensor:
+    """Mean absolute value of each level of the pyramid of images [N, C, r, r], r a power of two.
+
+    [1 + log2 r, N], finest level first: what is left of r, r/2, ... 2 pixels a side beside their
+    averages of 2 x 2 pixels, and the mean colour last. See `image_distance`, which is their sum.
+    """
+    rest, levels = difference, []
+    while rest.shape[-1] > 1:
+        coarse = F.avg_pool2d(rest, 2)
+        levels.append((rest - F.interpolate(coarse, scale_factor=2)).abs().mean([1, 2, 3]))
+        rest = coarse
+    return torch.stack([*levels, rest.abs().mean([1, 2, 3])])

@@ -1,15 +1,20 @@
-"""Calibrations on disk, by the weights that they were measured on.
+"""Calibrations and layer groups on disk, by the weights that they were measured on.
 
     {folder}/{first 32 hex digits of the weights' SHA-256}-{layers}.safetensors
 
 holds the tensors of a `Calibration`, and in its metadata the format's version, the whole SHA-256,
-the layers and the common change. A file is complete or not there: it is renamed into place.
+the layers and the common change;
+
+    {folder}/{first 32 hex digits}-groups.json
+
+the suggested `LayerGroup`s. A file is complete or not there: it is renamed into place.
 """
 
 import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,8 +22,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from sefa.calibration import Calibration
+from sefa.errors import UserError
 from sefa.export import write_atomically
-from sefa.factorization import format_layers
+from sefa.factorization import format_layers, parse_layers
+from sefa.layer_groups import NAMES, LayerGroup
 
 VERSION = 1  # another whenever `calibrate` gives other numbers
 MAX_FILES = 256  # kept in the cache, the last written
@@ -35,33 +42,48 @@ def cache_folder() -> Path:
 
 def calibration_path(folder: Path, weights: str, layers: Sequence[int]) -> Path:
     """The file for these w indices of the checkpoint whose SHA-256 is `weights` (hex)."""
+    return folder / f"{shortened(weights)}-{format_layers(layers)}.safetensors"
+
+
+def groups_path(folder: Path, weights: str) -> Path:
+    """The file for the layer groups of the checkpoint whose SHA-256 is `weights` (hex)."""
+    return folder / f"{shortened(weights)}-groups.json"
+
+
+def shortened(weights: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", weights):
         raise ValueError(f"{weights[:80]!r} is no SHA-256")
-    return folder / f"{weights[:32]}-{format_layers(layers)}.safetensors"
+    return weights[:32]
 
 
 def save_calibration(
     folder: Path, weights: str, layers: Sequence[int], calibration: Calibration
 ) -> None:
-    """Writes a calibration, and removes the oldest files beyond MAX_FILES.
+    """Writes a calibration.
 
     Raises OSError where the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: getattr(calibration, name).contiguous() for name in (*NUMBERS, "changes")}
     about = {"version": VERSION, "weights": weights, "layers": format_layers(layers)}
     about["change"] = calibration.change
     content = save(tensors, {"sefa": json.dumps(about)})
-    write_atomically(calibration_path(folder, weights, layers), [content])
+    put(calibration_path(folder, weights, layers), content)
 
-    def written(path: Path) -> float:
+
+def put(path: Path, content: bytes) -> None:
+    """Writes a file, and removes the oldest beside it beyond MAX_FILES. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, [content])
+
+    def written(file: Path) -> float:
         try:
-            return path.stat().st_mtime
+            return file.stat().st_mtime
         except OSError:  # another process was quicker
             return 0.0
 
-    for path in sorted(folder.glob("*.safetensors"), key=written, reverse=True)[MAX_FILES:]:
-        path.unlink(missing_ok=True)
+    files = [file for file in path.parent.iterdir() if file.suffix in (".safetensors", ".json")]
+    for file in sorted(files, key=written, reverse=True)[MAX_FILES:]:
+        file.unlink(missing_ok=True)
 
 
 def load_calibration(
@@ -99,3 +121,43 @@ def read_calibration(path: Path, weights: str, layers: str) -> Calibration:
     if not (bool((numbers[0] > 0).all()) and bool((numbers[1] > 0).all())):
         raise ValueError("a unit or a reach is not positive")
     return Calibration(*numbers, change, changes)
+
+
+# --- layer groups ---------------------------------------------------------------------------------
+
+
+def save_groups(folder: Path, weights: str, groups: Sequence[LayerGroup]) -> None:
+    """Writes the suggested groups of a model. Raises OSError where the folder cannot be written."""
+    data = {"version": VERSION, "weights": weights, "groups": [asdict(group) for group in groups]}
+    put(groups_path(folder, weights), json.dumps(data).encode())
+
+
+def load_groups(folders: Iterable[Path], weights: str, num_ws: int) -> list[LayerGroup] | None:
+    """The groups in the first of these folders that has them; None where none has.
+
+    A file that is not what `save_groups` writes for these weights is none.
+    """
+    for folder in folders:
+        try:
+            with open(groups_path(folder, weights), "rb") as file:
+                return parse_groups(file.read(100_000), weights, num_ws)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError):
+            continue
+    return None
+
+
+def parse_groups(content: bytes, weights: str, num_ws: int) -> list[LayerGroup]:
+    """The groups in a file. Raises ValueError, KeyError, TypeError, `UserError`."""
+    data = json.loads(content)
+    if (data["version"], data["weights"]) != (VERSION, weights):
+        raise ValueError("they are of other weights or of another version")
+    groups = []
+    for entry in data["groups"]:
+        pixels = entry["pixels"] and tuple(int(n) for n in entry["pixels"])
+        layers = tuple(parse_layers(entry["layers"], num_ws))
+        if entry["name"] not in sum(NAMES, ()) or (pixels and len(pixels) != 2):
+            raise ValueError("a group has no such name or resolutions")
+        groups.append(LayerGroup(entry["name"], layers, pixels, float(entry["share"])))
+    if not groups:
+        raise ValueError("there are no groups")
+    return groups

@@ -18,6 +18,7 @@ from sefa.calibration import Calibration, Progress, calibrate, natural_spread
 from sefa.editing import Edit, Recipe, combine, edit
 from sefa.factorization import Directions, factorize, parse_layers
 from sefa.generators.generator import Generator
+from sefa.layer_groups import LayerEffects, LayerGroup, layer_effects, suggest_groups
 
 MAX_LOADED = 2  # models kept in memory
 MAX_DIRECTIONS = 16  # factorisations kept for each model (one is at most 2 MB)
@@ -27,6 +28,7 @@ MEASURED_FROM = 3_000_000_000
 MEASURED_PIXELS = 32 * 256**2  # of all samples together: 32 of 256 px, 4 at least, 64 at most
 FEWEST = 4
 PIXELS_PER_TURN = 512**2  # on a CPU, so that a gallery never waits long for what is measured
+MIXED_PIXELS = 16 * 256**2  # of the samples whose layers are mixed: 4 at least, 16 at most
 NATURAL_SEEDS = 1024  # for the spread of natural w
 
 Turn = Callable[[Callable[[], Tensor]], Tensor]  # how a batch of images is run
@@ -182,6 +184,29 @@ class LoadedModel:
         """uint8 [num_samples, H, W, C] of a recipe."""
         w, conditions = self.inputs(recipe, edited)
         return render(self.generator, w, conditions=conditions)
+
+    def layer_groups(
+        self,
+        progress: Progress | None = None,
+        first_seed: int = MEASURED_FROM,
+        turn: Turn = at_once,
+    ) -> list[LayerGroup]:
+        """`suggest_groups` for this model, coarse to fine, on the samples that `calibration` draws.
+
+        For one layer nothing is measured: it is the only group.
+        """
+        generator = self.generator
+        if generator.num_ws == 1:
+            return suggest_groups(LayerEffects(torch.ones(1, 1)), generator.layer_resolutions)
+        samples = min(max(4, MIXED_PIXELS // generator.resolution**2), 16)
+        with torch.inference_mode():
+            w, conditions = self.measured_codes(samples, Recipe.truncation_psi, first_seed)
+
+            def synthesize(w: Tensor) -> Tensor:
+                return self.in_turns(w, conditions, turn)
+
+            effects = layer_effects(synthesize, w, progress)
+        return suggest_groups(effects, generator.layer_resolutions)
 
 
 class ModelCache:

@@ -214,6 +214,7 @@ class TinyConditional(Generator):
         self.label_dim = weights.shape("classes.weight", 2)[0]
         self.num_channels = config.get("num_channels", 1)
         self.resolution = math.isqrt(pixels // self.num_channels)
+        self.layer_resolutions = [self.resolution]
         self.w_dim = self.z_dim
         self.class_names = config.get("class_names")
         self.has_truncation = config.get("has_truncation", True)

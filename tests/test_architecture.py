@@ -81,6 +81,7 @@ BELOW = {
     "baselines.py": ["sefa.formats", "sefa.editing", "sefa.rendering", "sefa.export"],
     "comparison.py": ["sefa.formats", "sefa.export"],
     "calibration.py": ["sefa.formats", "sefa.rendering", "sefa.export"],
+    "layer_groups.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
     "editing.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
     "regions.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
     "labels.py": ["sefa.formats", "sefa.rendering", "sefa.export", "sefa.generators"],
@@ -101,7 +102,15 @@ def test_parts_of_the_library_use_only_what_is_below_them(part):
 
 
 @pytest.mark.parametrize(
-    "name", ["factorization.py", "baselines.py", "editing.py", "labels.py", "regions.py"]
+    "name",
+    [
+        "factorization.py",
+        "baselines.py",
+        "editing.py",
+        "labels.py",
+        "layer_groups.py",
+        "regions.py",
+    ],
 )
 def test_mathematics_takes_tensors_never_paths(name):
     path = ROOT / "sefa" / name

@@ -24,6 +24,7 @@ CASES = {
     "attention16": (16, 5, 4, 6, "2"),
     "config32": (32, 5, 7, 5, "3"),
 }
+SIZES = {"attention16": [4, 4, 8, 8, 16, 16], "config32": [4, 8, 8, 16, 32]}
 
 
 class Case:
@@ -53,7 +54,7 @@ class Case:
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
     case = Case(request.param)
-    case.facts = CASES[request.param]
+    case.facts, case.sizes = CASES[request.param], SIZES[request.param]
     case.path = case.save(tmp_path_factory.mktemp(request.param))
     case.generator = sefa.load_generator(case.path)
     return case
@@ -92,6 +93,7 @@ def test_the_facts_of_the_reference_cases(case):
     assert generator.w_dim == generator.z_dim
     assert generator.layer_names[:2] == ["gen_z", "block 0"]
     assert len(generator.layer_names) == generator.num_ws
+    assert generator.layer_resolutions == case.sizes
     assert generator.has_truncation and not generator.has_cutoff
     assert generator.class_names is None  # they are known for 1000 classes only
     assert not generator.training and not list(generator.parameters())

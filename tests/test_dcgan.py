@@ -94,6 +94,7 @@ def test_sizes_are_read_from_the_shapes():
     generator = build(named(tutorial(**MODELS["mnist"])))
     assert (generator.resolution, generator.num_channels) == (28, 1)
     assert generator.layer_names == ["7x7 conv"]
+    assert generator.layer_resolutions == [7]
     generator = build(named(tutorial()))
     assert (generator.resolution, generator.num_channels) == (32, 3)
     assert generator.one_hot(0, 2) is None

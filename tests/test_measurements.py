@@ -9,7 +9,14 @@ from safetensors.torch import save_file
 
 from sefa import measurements
 from sefa.calibration import Calibration
-from sefa.measurements import calibration_path, load_calibration, save_calibration
+from sefa.layer_groups import LayerGroup
+from sefa.measurements import (
+    calibration_path,
+    load_calibration,
+    load_groups,
+    save_calibration,
+    save_groups,
+)
 
 WEIGHTS, OTHERS = "ab" * 32, "ab" * 16 + "cd" * 16  # the same in what a file's name has of them
 LAYERS = [0, 1, 4]
@@ -87,3 +94,39 @@ def test_the_cache_is_where_the_owner_wants_it(monkeypatch, tmp_path):
     monkeypatch.delenv("SEFA_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert measurements.cache_folder() == tmp_path / "sefa"
+
+
+GROUPS = [LayerGroup("Coarse", (0, 1, 2), (4, 8), 0.75), LayerGroup("Fine", (4, 5), None, 0.25)]
+
+
+def test_groups_are_loaded_for_these_weights_alone(tmp_path):
+    save_groups(tmp_path / "new", WEIGHTS, GROUPS)
+    folders = [tmp_path / "missing", tmp_path / "new"]
+    assert load_groups(folders, WEIGHTS, 6) == GROUPS
+    assert load_groups(folders, OTHERS, 6) is None
+    assert load_groups(folders, WEIGHTS, 5) is None  # there is no layer 5
+    assert load_groups([], WEIGHTS, 6) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.update(version=9),
+        lambda data: data.update(groups=[]),
+        lambda data: data.update(groups=7),
+        lambda data: data.pop("groups"),
+        lambda data: data["groups"][0].update(name="<b>"),
+        lambda data: data["groups"][0].update(layers=[True]),
+        lambda data: data["groups"][0].update(pixels=[1, 2, 3]),
+        lambda data: data["groups"][0].update(share=None),
+    ],
+)
+def test_a_file_that_is_no_groups_is_none(tmp_path, change):
+    save_groups(tmp_path, WEIGHTS, GROUPS)
+    path = measurements.groups_path(tmp_path, WEIGHTS)
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    assert load_groups([tmp_path], WEIGHTS, 6) is None
+    path.write_bytes(b"[" * 90_000)
+    assert load_groups([tmp_path], WEIGHTS, 6) is None

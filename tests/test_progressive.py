@@ -78,7 +78,8 @@ def test_sizes_are_read_from_the_shapes(family, resolution):
     images = generator.synthesize(generator.map(generator.sample_z([0, 1])))
     assert images.shape == (2, 1, resolution, resolution) and images.dtype == torch.float32
     assert generator.resolution == resolution and generator.num_channels == 1
-    assert len(generator.layer_names) == generator.num_ws
+    assert len(generator.layer_names) == len(generator.layer_resolutions) == generator.num_ws
+    assert generator.layer_resolutions[0] == 4
 
 
 def test_an_image_does_not_depend_on_its_batch(family):

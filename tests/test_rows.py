@@ -11,6 +11,8 @@ import app
 import checkpoints
 from sefa.calibration import LARGEST, Calibration
 from sefa.editing import Edit, Recipe
+from sefa.factorization import format_layers
+from sefa.layer_groups import LayerGroup
 from tests.helpers import tiny_stylegan2
 from ui import engine, measuring, rows
 
@@ -27,7 +29,7 @@ from ui import engine, measuring, rows
     ],
 )
 def test_layer_groups_are_the_official_ones_that_the_model_has(num_ws, expected):
-    assert [layers for _, layers in rows.layer_groups(num_ws)] == expected
+    assert [layers for _, layers in rows.official_groups(num_ws)] == expected
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def measured(model, layers, units, consistency, changes=None, reach=10.0):
     if changes is None:
         changes = torch.eye(k).reshape(k, 1, 1, 1, k)
     numbers = [torch.tensor(x, dtype=torch.float64) for x in (units, [reach] * k, consistency)]
-    indices = ",".join(map(str, model.loaded.directions(layers).layers))
+    indices = format_layers(model.loaded.directions(layers).layers)
     measuring.keep((measuring.weights_of(model), indices), Calibration(*numbers, 0.05, changes))
 
 
@@ -100,6 +102,26 @@ def test_the_best_of_each_group_are_different_things(model):
     assert "layers 0–1" in first.facts and first.facts.endswith("same as layers 2–5 · 000")
 
 
+def test_the_groups_that_suit_a_model_come_before_the_official_ones(model):
+    assert rows.layer_groups(model) == [("Coarse 0–1", "0-1"), ("Middle 2–5", "2-5")]
+    groups = [LayerGroup("Coarse", (0, 1), (4, 8), 0.8), LayerGroup("Fine", (2, 3, 4), None, 0.2)]
+    measuring.keep((measuring.weights_of(model), "groups"), groups)
+    assert rows.layer_groups(model) == [
+        ("Coarse 0–1 (4–8 px)", "0-1"), ("Fine 2–4", "2-4"), ("Official 2–5", "2-5")
+    ]  # fmt: skip
+    assert rows.groups_of(model) == ["0-1", "2-4"]
+    assert rows.selections(model) == ["all", "0-1", "2-4", "2-5"]
+    measuring.keep((measuring.weights_of(model), "groups"), groups[:1])  # one is none
+    assert rows.groups_of(model) == ["0-1", "2-5"]
+
+
+def test_groups_are_measured_once(model):
+    found = measuring.measure_groups(model)
+    assert found == model.loaded.layer_groups()
+    measuring._kept.clear()  # as in another process
+    assert measuring.known_groups(model) == found
+
+
 def test_measuring_goes_on_where_it_stopped_and_is_kept(model, monkeypatch):
     monkeypatch.setattr(measuring, "COUNT", 3)
     monkeypatch.setattr(measuring, "SECONDS", -1.0)
@@ -137,7 +159,8 @@ def test_the_page_measures_what_it_shows_and_then_lays_out_anew(model, monkeypat
         before = values(app.lay_out(model, recipe, []), [None] * count)
     after = values(app.relay(*before), before)
     assert app.read(before) == app.read(after) == recipe
-    assert before[-20:] != after[-20:]  # in units now
+    steps = app.CONTROLS.index("shown_rows")
+    assert before[steps] != after[steps]  # in units now
 
 
 def test_a_cache_that_cannot_be_written_is_a_line_in_the_log(model, monkeypatch, caplog, tmp_path):

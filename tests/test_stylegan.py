@@ -175,11 +175,12 @@ def test_directions_are_those_of_the_styles():
     torch.testing.assert_close(found.eigenvalues, singular.square(), rtol=1e-5, atol=1e-6)
 
 
-def test_layer_names_and_the_range_of_edits():
+def test_layer_names_resolutions_and_the_range_of_edits():
     generator = build(tiny_stylegan())
     assert generator.layer_names == [
         "4x4 const", "4x4 conv", "8x8 up conv", "8x8 conv", "16x16 up conv", "16x16 conv",
     ]  # fmt: skip
+    assert generator.layer_resolutions == [4, 4, 8, 8, 16, 16]
     assert generator.edit_range == 2.0
     assert build(tiny_stylegan(), edit_range=7).edit_range == 7.0
 

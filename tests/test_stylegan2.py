@@ -92,6 +92,7 @@ def test_the_facts_of_the_reference_case(generator):
     assert generator.num_ws == len(generator.layer_names) == 10
     assert generator.layer_names[:3] == ["4x4 conv", "8x8 up conv", "8x8 conv"]
     assert generator.layer_names[-2:] == ["64x64 conv", "toRGB"]
+    assert generator.layer_resolutions == [4, 8, 8, 16, 16, 32, 32, 64, 64, 64]
     assert not generator.training and generator.device.type == "cpu"
 
 

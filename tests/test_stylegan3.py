@@ -116,6 +116,16 @@ def test_the_facts_of_the_cases():
     ]  # fmt: skip
 
 
+def test_the_resolution_of_a_layer_is_its_sampling_rate():
+    # 36 and 52 pixels are 16 and 32 with a margin of 10 on each side; 20, 28 and 44 have one of 6.
+    expected = {
+        "r_conditional": [16] * 5 + [32] * 8,
+        "r_settings": [8] * 2 + [16] * 3 + [32] * 7,
+    }
+    for name, rates in expected.items():
+        assert build(load_case(name)[0]).layer_resolutions == rates
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("name", CASES)
 def test_a_whole_pickle(name, protocol, tmp_path):

@@ -17,6 +17,7 @@ from sefa.calibration import LARGEST, SAME, SHARE, Calibration, likeness
 from sefa.editing import MAX_ALPHA, Direction, Edit, Recipe
 from sefa.factorization import Directions, format_layers, parse_layers
 from sefa.labels import Labels, is_index
+from sefa.layer_groups import LayerGroup
 from ui import engine, measuring
 
 OFFICIAL = (("Coarse", 0, 1), ("Middle", 2, 5), ("Fine", 6, None))  # the official interface's
@@ -79,7 +80,7 @@ class Candidate:
 # --- layer groups ---------------------------------------------------------------------------------
 
 
-def layer_groups(num_ws: int) -> list[tuple[str, str]]:
+def official_groups(num_ws: int) -> list[tuple[str, str]]:
     """The official layer groups that a model has, as (name, selection)."""
     groups = []
     for name, first, last in OFFICIAL:
@@ -89,17 +90,42 @@ def layer_groups(num_ws: int) -> list[tuple[str, str]]:
     return groups
 
 
+def layer_groups(model: engine.OpenModel) -> list[tuple[str, str]]:
+    """The layer groups to choose from, as (label, selection): those that suit this model where
+    they are known, and the official ones.
+    """
+    official = official_groups(model.loaded.generator.num_ws)
+    suggested = suggested_groups(model)
+    if not suggested:
+        return [(f"{name} {dashed(layers)}", layers) for name, layers in official]
+    found = {}
+    for group in suggested:
+        pixels = f" ({group.pixels_text})" if group.pixels else ""
+        found[group.selection] = f"{group.name} {dashed(group.selection)}{pixels}"
+    for _, layers in official:
+        found.setdefault(layers, f"Official {dashed(layers)}")
+    return [(label, layers) for layers, label in found.items()]
+
+
+def suggested_groups(model: engine.OpenModel) -> list[LayerGroup]:
+    """The groups that suit this model, where there are several and they are known."""
+    groups = measuring.known_groups(model) or []
+    return groups if len(groups) > 1 else []
+
+
 def groups_of(model: engine.OpenModel) -> list[str]:
     """The selections among which the best of every group are."""
-    groups = [layers for _, layers in layer_groups(model.loaded.generator.num_ws)]
-    return groups or ["all"]
+    suggested = [group.selection for group in suggested_groups(model)]
+    official = [layers for _, layers in official_groups(model.loaded.generator.num_ws)]
+    return suggested or official or ["all"]
 
 
 def selections(model: engine.OpenModel, view: str | None = None) -> list[str]:
     """The selections of layers whose directions a view shows; of all that the page offers if None."""
     num_ws = model.loaded.generator.num_ws
     named = [format_layers(layers) for layers, _ in sorted(engine.labels_of(model).names)]
-    texts = {"named": named, "groups": groups_of(model), None: ["all", *groups_of(model), *named]}
+    offered = [layers for _, layers in layer_groups(model)]
+    texts = {"named": named, "groups": groups_of(model), None: ["all", *offered, *named]}
     found: dict[tuple[int, ...], str] = {}
     for text in texts.get(view, [view]):
         found.setdefault(tuple(parse_layers(text, num_ws)), text)
@@ -221,7 +247,12 @@ def twins(model: engine.OpenModel, direction: Candidate) -> list[str]:
 
 
 def say_layers(layers: str) -> str:
-    return "all layers" if layers == "all" else f"layers {layers.replace('-', '–')}"
+    return "all layers" if layers == "all" else f"layers {dashed(layers)}"
+
+
+def dashed(layers: str) -> str:
+    """A selection as it is shown: "2–5"."""
+    return layers.replace("-", "–")
 
 
 def say_direction(

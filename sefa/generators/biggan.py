@@ -26,6 +26,7 @@ the first z_dim columns count; the others belong to the class. An edit of index 
 that place only, as GANSpace does (Harkonen et al., NeurIPS 2020).
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -96,6 +97,8 @@ class BigGAN(Generator):
 
         self.num_ws = 1 + len(self.blocks)
         self.layer_names = ["gen_z", *(f"block {i}" for i in range(len(self.blocks)))]
+        doublings = [0, *itertools.accumulate(up)]  # up to the output of each block
+        self.layer_resolutions = [4 * 2**n for n in doublings]
 
     def map(
         self,

@@ -44,6 +44,7 @@ class DCGAN(Generator):
         first = weights.shape("synthesis.conv0.weight", 4)
         self.z_dim = self.w_dim = first[0]
         self.layer_names = [f"{first[2]}x{first[2]} conv"]
+        self.layer_resolutions = [first[2]]
         self.resolution = first[2] * 2 ** (count - 1)
 
         channels = self.z_dim

@@ -30,6 +30,8 @@ class Generator(nn.Module):
     label_dim: number of classes, 0 for an unconditional model.
     num_ws: number of w indices ("layers").
     layer_names: num_ws names, in the order of the indices.
+    layer_resolutions: num_ws sizes in pixels: of the features that each index acts on itself, as
+        its layer puts them out; what finer layers make of them does not count.
     num_channels: 1 (grey) or 3 (RGB).
     class_names: label_dim names in the order of the classes, or None where they are not known.
     has_truncation: whether `truncation_psi` does anything; has_cutoff: and `truncation_cutoff`.
@@ -43,6 +45,7 @@ class Generator(nn.Module):
     label_dim: int
     num_ws: int
     layer_names: list[str]
+    layer_resolutions: list[int]
     num_channels: int
     class_names: Sequence[str] | None = None
     has_truncation: bool = True

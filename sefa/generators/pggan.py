@@ -48,7 +48,7 @@ class PGGAN(Generator):
         weights = Weights(state_dict)
         blocks = count_blocks(weights)
         self.resolution = 4 * 2 ** (blocks - 1)
-        self.layer_names = ["4x4 conv"]
+        self.layer_names, self.layer_resolutions = ["4x4 conv"], [4]
         self.edit_range = positive(config, "edit_range", type(self).edit_range)
         first = FirstLayer(weights, "synthesis.conv0")
         self.z_dim = self.w_dim = first.weight.shape[1]

@@ -56,6 +56,7 @@ class StyleGAN(MappedGenerator):
         for k in range(1, blocks):
             size = 4 * 2**k
             self.layer_names += [f"{size}x{size} up conv", f"{size}x{size} conv"]
+        self.layer_resolutions = [4 * 2 ** (i // 2) for i in range(self.num_ws)]
         self.take_mapping(weights, config, bias_gain=1.0)
         self.edit_range = positive(config, "edit_range", type(self).edit_range)
 

@@ -59,6 +59,8 @@ class StyleGAN2(MappedGenerator):
             size = 4 * 2**k
             self.layer_names += [f"{size}x{size} up conv", f"{size}x{size} conv"]
         self.layer_names.append("toRGB")
+        convs = [4 * 2 ** ((i + 1) // 2) for i in range(self.num_ws - 1)]
+        self.layer_resolutions = [*convs, self.resolution]
 
         self.take_mapping(weights, config)
         self.edit_range = positive(config, "edit_range", type(self).edit_range)

@@ -69,11 +69,16 @@ class StyleGAN3(MappedGenerator):
         channels, size = self.input.channels, self.input.size
         self.layers = nn.ModuleList()
         self.layer_names = ["input"]
+        # Sizes have a margin, and the last layers are cut to the image; rates tell the scale.
+        rate = self.input.sampling_rate
+        self.layer_resolutions = [max(1, round(rate))]
         for i, setting in enumerate(settings):
             is_rgb = i == num_layers
             name = "synthesis.to_rgb" if is_rgb else f"synthesis.conv{i}"
             layer = Layer(weights, name, channels, size, self.w_dim, setting, is_rgb)
             channels, size = layer.out_channels, layer.size
+            rate = rate * layer.up / layer.down
+            self.layer_resolutions.append(max(1, round(rate)))
             self.layers.append(layer)
             self.layer_names.append(f"L{i}_{size}_{channels}" + (" (toRGB)" if is_rgb else ""))
         self.resolution, self.num_channels = size, channels
