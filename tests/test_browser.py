@@ -510,15 +510,16 @@ def test_two_visitors_never_meet(visit, server, endpoint):
 
 # --- strips ---------------------------------------------------------------------------------------
 
-NO_STRIP = """() => [...document.querySelectorAll('.strip')].some(strip =>
-    strip.querySelectorAll('.film img').length === 0 || strip.classList.contains('stale'))"""
+ALL_STRIPS = """n => {
+    const {frame, sample} = window.sefa;
+    return frame.strips.length === n && frame.strips.every((key, i) =>
+        document.querySelector(`#semantic-${i} .strip`)?.dataset.strip === `${key}@${sample}`);
+}"""
 
 
 def with_strips(visitor: Visitor, rows: int) -> Visitor:
     """Waits until every slider has its strip, of the page as it is."""
-    visitor.settled().page.wait_for_function(
-        f"n => document.querySelectorAll('.strip').length === n && !({NO_STRIP})()", arg=rows
-    )
+    visitor.settled().page.wait_for_function(ALL_STRIPS, arg=rows)
     return visitor
 
 

@@ -288,6 +288,7 @@ function draw(i) {
   if (!element) return;
   const film = element.firstChild, strip = stripOf(i);
   element.classList.toggle('stale', !strip && film.children.length > 0);
+  element.dataset.strip = strip ? `${strip.key}@${strip.sample}` : '';
   if (!strip) { film.strip = null; return; }
   if (film.strip !== strip) {
     film.strip = strip;
