@@ -5,9 +5,12 @@ The sliders mean what `shown_model` and `shown_layers` say. The model and layer 
 the sliders that the visitor sees, whatever is still under way.
 """
 
+import base64
 import functools
 import html
 import json
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,11 +19,13 @@ import gradio as gr
 
 import checkpoints
 from sefa import Generator
+from sefa.directions_file import DirectionRow, DirectionsFile, directions_bytes
 from sefa.editing import (
     MAX_ALL_TERMS,
     MAX_ALPHA,
     MAX_EDITS,
     MAX_LAYERS,
+    MAX_NAMES,
     MAX_PSI,
     MAX_QUERY,
     MAX_SAMPLES,
@@ -28,10 +33,13 @@ from sefa.editing import (
     MAX_SEMANTICS,
     VIEWS,
     Edit,
+    Named,
     Recipe,
     canonical_layers,
     canonical_view,
+    direction_name,
     fit,
+    in_order,
     integer,
     order_name,
     parse_edits,
@@ -41,13 +49,16 @@ from sefa.editing import (
 from sefa.errors import UserError
 from sefa.export import encode_images
 from sefa.factorization import parse_layers
-from sefa.labels import Labels
-from ui import engine, measuring, strips
-from ui.gallery import STAMP, frame, gallery
+from sefa.labels import Labels, is_index, labels_json
+from ui import brush, engine, measuring, strips
+from ui.brush import Brushed
+from ui.gallery import REGION, STAMP, frame, gallery
 from ui.rows import (
     Row,
+    is_measured_row,
     labels_of,
     layer_groups,
+    row_of,
     rows_of,
     say_direction,
     say_layers,
@@ -84,6 +95,7 @@ CONTROLS = (  # what a request carries, in this order, then one alpha a slider
     "shown_rows",
     "kept",
     "names",
+    "brushed",
 )
 
 # --- values of the controls <-> Recipe ------------------------------------------------------------
@@ -271,10 +283,15 @@ def in_one_sentence(function: Callable) -> Callable:
 # --- events ---------------------------------------------------------------------------------------
 
 
-def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> list[Any]:
+def lay_out(
+    model: engine.OpenModel,
+    recipe: Recipe,
+    notices: Sequence[str],
+    brushed: Sequence[Brushed] = (),
+) -> list[Any]:
     """Updates of all controls and texts for a recipe that fits the model."""
     generator = model.loaded.generator
-    rows = rows_of(model, recipe)
+    rows = rows_shown(model, recipe, brushed)
     units, kept = split_edits(recipe, [row.step for row in rows])
     choices = layer_choices(model, recipe)
     listed = recipe.layers in [value for _, value in choices]
@@ -307,6 +324,7 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
         write_steps(rows),
         "~".join(change.to_text() for change in kept),
         "~".join(named.to_text() for named in recipe.names),
+        brush.to_text(brushed),
     ]
     for row, value in zip(rows, units, strict=True):
         limit = max(row.limit, abs(value))
@@ -321,6 +339,18 @@ def lay_out(model: engine.OpenModel, recipe: Recipe, notices: Sequence[str]) -> 
         gr.update(value=say_kept(model, labels_of(model, recipe), kept), visible=bool(kept)),
         say(notices),
     ]
+
+
+def rows_shown(model: engine.OpenModel, recipe: Recipe, brushed: Sequence[Brushed]) -> list[Row]:
+    """What has sliders: what a brush found, what the recipe shows, and combinations in force."""
+    rows = [found.row(model, recipe, i) for i, found in enumerate(brushed)]
+    rows += rows_of(model, recipe)
+    shown = {(row.step.layers, row.step.direction) for row in rows}
+    for change in recipe.edits:
+        if not is_index(change.direction) and (change.layers, change.direction) not in shown:
+            rows.insert(len(brushed), row_of(model, recipe, change))
+            shown.add((change.layers, change.direction))
+    return rows[:MAX_SEMANTICS]
 
 
 def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
@@ -354,7 +384,7 @@ def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any
     When they cannot be had, the page stays as it is and says why.
     """
     recipe = read(values)
-    wish = dict(zip(CONTROLS, values, strict=False))
+    wish, shown = dict(zip(CONTROLS, values, strict=False)), recipe.model
     model, notices = first_to_be_had([wish["model"], recipe.model, engine.EMBEDDED], report)
     if notices:
         verb = "Staying with" if model.name == recipe.model else "Showing"
@@ -372,7 +402,8 @@ def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any
             notices.append(str(error))
     recipe = replace(recipe, order=order_name(wish["order"]))
     recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
-    updates = lay_out(model, recipe, [*notices, *misfits])
+    brushed = brush.from_text(wish["brushed"]) if model.name == shown else ()
+    updates = lay_out(model, recipe, [*notices, *misfits], brushed)
     if wish["layers"] == CUSTOM:  # what is being typed stays
         updates[CONTROLS.index("layers")]["value"] = CUSTOM
         updates[CONTROLS.index("custom")] = gr.update(visible=True)
@@ -440,13 +471,94 @@ def measure(
 def relay(*values: Any) -> list[Any]:
     """The page's own recipe once more, for rows that are known better now; pickers stay."""
     recipe = read(values)
-    updates = lay_out(engine.open_model(recipe.model), recipe, [])
+    updates = lay_out(engine.open_model(recipe.model), recipe, [], brushed_of(values))
     for name in ("model", "custom", "order"):  # somebody may be choosing
         updates[CONTROLS.index(name)] = gr.skip()
     picked = CONTROLS.index("layers")  # there may be other groups to choose from
     updates[picked] = gr.update(choices=updates[picked]["choices"])
     updates[-1] = gr.skip()  # the notice
     return updates
+
+
+def brushed_of(values: Sequence[Any]) -> list[Brushed]:
+    """What a brush has found on the page."""
+    return brush.from_text(values[CONTROLS.index("brushed")])
+
+
+def find_region_event(progress: gr.Progress = gr.Progress(), *inputs: Any) -> list[Any]:  # noqa: B008
+    """`find_region` with progress."""
+    return find_region(*inputs, report=lambda at, total: progress(at / total, desc="Looking"))
+
+
+@in_one_sentence
+def find_region(*inputs: Any, report: Callable[[int, int], Any] | None = None) -> list[Any]:
+    """Sliders for what moves the region that the visitor brushed, which is the last input."""
+    *values, region = inputs
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    found = brush.find(model, recipe, *brush.parse_region(region), report)
+    return lay_out(model, recipe, [], found)
+
+
+@in_one_sentence
+def rename(*inputs: Any) -> list[Any]:
+    """The page with a direction named as the visitor says, in the last input; "" takes it back."""
+    *values, naming = inputs
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    steps = read_steps(values[CONTROLS.index("shown_rows")])
+    try:
+        said = json.loads(str(naming)[:1000])
+        row, name = said["row"], str(said["name"]).strip()
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise UserError("This is no name of a direction.") from None
+    step = steps[integer(row, "The row", 0, len(steps) - 1)]
+    place = step.layers, in_order(step.direction)
+    names = [n for n in recipe.names if (n.layers, in_order(n.direction)) != place]
+    if name:
+        names.append(Named(step.layers, step.direction, direction_name(name)))
+    if len(names) > MAX_NAMES:
+        raise UserError(f"At most {MAX_NAMES} directions can be named.")
+    return lay_out(model, replace(recipe, names=tuple(names)), [], brushed_of(values))
+
+
+@in_one_sentence
+def take_directions(*values: Any) -> dict[str, str]:
+    """The directions that have sliders, as a file: {"name", "uri"}."""
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    generator, labels = model.loaded.generator, labels_of(model, recipe)
+    rows = []
+    for step in read_steps(values[CONTROLS.index("shown_rows")]):
+        directions, _ = engine.find_directions(model, step.layers)
+        name, sign = labels.find(directions.layers, step.direction) or ("", 1)
+        measured = not is_index(step.direction) or is_measured_row(model, step)
+        unit = step.alpha if measured else math.nan
+        rows.append(
+            DirectionRow.of(
+                directions, step.layers, step.direction, unit=unit, name=name, sign=sign
+            )
+        )
+    weights = measuring.weights_of(model)
+    family, num_ws = generator.family, generator.num_ws
+    file = directions_bytes(DirectionsFile(model.name, weights, family, num_ws, tuple(rows)))
+    return as_file(model, "directions.safetensors", file)
+
+
+@in_one_sentence
+def take_names(*values: Any) -> dict[str, str]:
+    """All names of the model's directions, the visitor's too, as a file that a Space can ship."""
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    content = labels_json(measuring.weights_of(model), labels_of(model, recipe))
+    return as_file(model, "names.json", content.encode())
+
+
+def as_file(model: engine.OpenModel, kind: str, content: bytes) -> dict[str, str]:
+    """A file that the browser saves: {"name", "uri"}."""
+    stem = re.sub(r"[^\w.-]+", "_", model.name)[:100]
+    data = base64.b64encode(content).decode("ascii")
+    return {"name": f"{stem}-{kind}", "uri": f"data:application/octet-stream;base64,{data}"}
 
 
 @in_one_sentence
@@ -580,7 +692,7 @@ CSS = """
 #notice { border-left: 4px solid var(--color-accent); padding: 8px 12px; border-radius: 6px;
   background: var(--background-fill-secondary); max-height: 30vh; overflow-y: auto !important; }
 #model-facts, #kept { font-size: 13px; color: var(--body-text-color-subdued); }
-#settle, #ask-strips { display: none; }
+#settle, #ask-strips, #find-region, #name-it { display: none; }
 #model input, #class-index input { text-overflow: ellipsis; margin-right: 24px; }  /* its arrow */
 /* The images stay in sight while the controls below or beside them are moved. */
 #stage { position: sticky; top: 0; z-index: 45;  /* Gradio's labels have 40, its menus more */
@@ -594,6 +706,11 @@ CSS = """
   #notice { max-height: 16vh; }  /* it shares the screen with the images and a slider */
 }
 """
+SAVE = """file => {
+    const link = document.createElement('a');
+    [link.href, link.download] = [file.uri, file.name];
+    link.click();
+}"""
 RESET = f"() => [{', '.join(['0'] * MAX_SEMANTICS)}, '', '']"  # the sliders, kept, kept_text
 
 
@@ -639,9 +756,18 @@ def build_page() -> gr.Blocks:
                 with gr.Accordion("Model, layers and samples", open=True):
                     c = make_settings(initial)
                     facts = gr.Markdown(elem_id="model-facts", **initial["facts"])
+                with gr.Accordion("Take away", open=False):
+                    gr.Markdown(
+                        "The directions above as a file of vectors with their layers, units and "
+                        "names, and the names of this model's directions as a file that its Space "
+                        "can ship."
+                    )
+                    with gr.Row():
+                        take_all = gr.Button("Directions", elem_id="take-directions", min_width=80)
+                        take_some = gr.Button("Names", elem_id="take-names", min_width=80)
         # What a request carries besides: what the sliders mean, and the request's number.
         c["shown_model"] = gr.Textbox(visible=False, **initial["shown_model"])
-        for name in ("shown_layers", "shown_order", "shown_rows", "kept", "names"):
+        for name in ("shown_layers", "shown_order", "shown_rows", "kept", "names", "brushed"):
             c[name] = gr.Textbox(visible=False, **initial[name])
         sequence = gr.Number(0, visible=False)
         measured = gr.Number(0, visible=False)  # counted up when rows are known better
@@ -650,6 +776,11 @@ def build_page() -> gr.Blocks:
         film = strips.component()
         wanted = gr.Textbox(visible=False)
         ask = gr.Button("Strips", elem_id="ask-strips", visible="hidden")
+        region = gr.Textbox(visible=False)
+        look = gr.Button("Look", elem_id="find-region", visible="hidden")
+        naming = gr.Textbox(visible=False)
+        name_it = gr.Button("Name", elem_id="name-it", visible="hidden")
+        taken = gr.JSON(visible=False)
 
         controls = [*(c[name] for name in CONTROLS), *sliders]
         everything = [*controls, found, facts, kept_text, notice]
@@ -686,6 +817,26 @@ def build_page() -> gr.Blocks:
             show_progress="hidden",
             trigger_mode="multiple",
         )
+        look.click(
+            find_region_event,
+            [*controls, region],
+            everything,
+            js=REGION,
+            **private,
+            concurrency_id="strips",
+            show_progress="full",
+            show_progress_on=found,
+        ).success(**draw)
+        name_it.click(
+            rename,
+            [*controls, naming],
+            everything,
+            js=strips.NAMING,
+            **private,
+            show_progress="hidden",
+        ).success(**draw)
+        for button, take in ((take_all, take_directions), (take_some, take_names)):
+            button.click(take, controls, taken, **private).success(None, taken, None, js=SAVE)
         gr.on(
             [c[name].input for name in ("num_samples", "psi", "cutoff", "class_index")]
             + [c["seed"].input],

@@ -96,6 +96,7 @@ def request_values(recipe: Recipe = DEFAULT, **changes) -> list:
         "shown_rows": "~".join(step.to_text() for step in steps),
         "kept": "~".join(change.to_text() for change in kept),
         "names": "~".join(named.to_text() for named in recipe.names),
+        "brushed": "",
     }
     for name, value in changes.items():
         if name.startswith("slider"):
@@ -161,7 +162,7 @@ def test_what_the_page_shows_reads_back_as_the_recipe(recipe, avatars):
     # Every slider reaches its own value: Gradio refuses what lies outside.
     arguments = app.first_values(updates)
     rows = app.read_steps(values["shown_rows"])
-    assert 0 < len(rows) <= recipe.num_semantics
+    assert 0 < len(rows) <= recipe.num_semantics + len(recipe.edits)
     for i in range(len(rows)):
         slider = arguments[f"slider {i}"]
         assert slider["visible"] and slider["minimum"] <= slider["value"] <= slider["maximum"]

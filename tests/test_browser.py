@@ -614,6 +614,67 @@ def test_other_sliders_make_a_strip_anew_and_its_own_does_not(visit, server):
     assert not any('"rows"' in text.replace("\\", "") for text in asked)
 
 
+# --- the brush, names, files ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_a_brushed_region_gets_sliders_that_move_it(visit, server, phone):
+    visitor = visit(server.url, "?v=1&k=2&n=1&seed=1000", phone=phone).settled()
+    page = visitor.page
+    page.click("#gallery .brush")
+    find = page.locator("#gallery .find")
+    assert find.is_disabled() and visitor.overflow() <= 0
+    box = page.locator("#gallery canvas").bounding_box()
+    across = [(0.42, 0.70), (0.62, 0.70), (0.42, 0.74), (0.62, 0.74)]
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in across]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=6)
+    page.mouse.up()
+    find.click()
+    page.wait_for_function(
+        "document.querySelector('#semantic-0')?.innerText.includes('Brushed 1')", timeout=60_000
+    )
+    assert visitor.overflow() <= 0
+    assert "moves the region" in visitor.text("#semantic-0")
+    before = visitor.pixels()
+    visitor.set(0, 2.0)
+    page.wait_for_function(
+        f"() => document.querySelector('{FRAMES}').dataset.query.includes('edits=')"
+    )
+    recipe, notices = Recipe.from_query(visitor.query)
+    (change,) = recipe.edits
+    assert not notices and len(change.direction) > 1
+    moved_by = np.abs(visitor.pixels() - before)[0].mean(-1)
+    inside = moved_by[43:49, 27:40].mean()
+    assert inside > 2 * moved_by.mean()
+    # It can be named; the name is in the link, and so is the direction.
+    page.click("#semantic-0 .pencil")
+    page.keyboard.type("Open mouth")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "document.querySelector('#semantic-0')?.innerText.includes('Open mouth →')"
+    )
+    page.wait_for_function(
+        f"() => document.querySelector('{FRAMES}').dataset.query.includes('names=')"
+    )
+    other = visit(server.url, f"?{visitor.query}", phone=phone).settled()
+    other.wait(Recipe.from_query(visitor.query)[0])
+    assert "Open mouth →" in other.text("#semantic-0")
+    assert np.abs(other.pixels() - visitor.pixels()).mean() < 0.5
+
+
+def test_directions_and_names_are_taken_away(visit, server):
+    visitor = visit(server.url).settled()
+    page = visitor.page
+    page.get_by_text("Take away").click()
+    for button, name in (("directions", "directions.safetensors"), ("names", "names.json")):
+        with page.expect_download() as download:
+            page.click(f"#take-{button}")
+        assert download.value.suggested_filename == f"avatars-{name}"
+
+
 # --- the owner's models ---------------------------------------------------------------------------
 
 

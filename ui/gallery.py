@@ -60,6 +60,12 @@ STAMP = """(...inputs) => {
     return inputs;
 }"""
 
+# Run before the request for what moves a brushed region leaves: fills in which, its last input.
+REGION = """(...inputs) => {
+    inputs[inputs.length - 1] = JSON.stringify(window.sefa.region ?? {});
+    return inputs;
+}"""
+
 TEMPLATE = """
 <div class="frames" data-view="after" role="group" aria-label="Samples"></div>
 <div class="bar">
@@ -72,6 +78,12 @@ TEMPLATE = """
     <input type="text" readonly aria-label="Link to this edit">
     <button type="button" class="copy">Copy link</button>
   </div>
+</div>
+<div class="brushbar">
+  <button type="button" class="brush" aria-pressed="false">Brush a region</button>
+  <button type="button" class="find" hidden disabled>Find what moves it</button>
+  <button type="button" class="clear" hidden>Clear</button>
+  <span class="hint">and get the directions that move it and little else</span>
 </div>
 """
 
@@ -91,6 +103,17 @@ CSS = """
 .bar { display: flex; flex-wrap: wrap; gap: 8px; justify-content: space-between;
   max-width: min(100%, 68vh); margin: 10px auto 0; }
 .frames[data-view=both] + .bar { max-width: 100%; }
+.brushbar { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; font-size: 14px;
+  max-width: min(100%, 68vh); margin: 8px auto 0; color: var(--body-text-color-subdued); }
+.brushbar button { font: inherit; line-height: 20px; padding: 5px 10px; cursor: pointer; margin: 0;
+  color: var(--body-text-color); background: var(--background-fill-primary); border-radius: 8px;
+  border: 1px solid var(--border-color-primary); white-space: nowrap; }
+.brushbar button[hidden], .brushbar .hint[hidden] { display: none; }
+.brushbar button:disabled { opacity: .5; cursor: default; }
+.brushbar button[aria-pressed=true], .brushbar .find:not(:disabled) { color: #fff;
+  background: var(--color-accent); border-color: var(--color-accent); }
+.frames canvas { position: absolute; right: 0; top: 0; height: 100%; aspect-ratio: 1;
+  cursor: crosshair; touch-action: none; image-rendering: pixelated; }
 .views { display: inline-flex; }
 .link { display: inline-flex; flex: 1 1 200px; min-width: 0; }
 .bar button, .bar input { font: inherit; font-size: 14px; line-height: 20px; padding: 5px 10px;
@@ -109,6 +132,9 @@ CSS = """
   .bar { max-width: none; margin: 10px -12px 0; gap: 4px; flex-wrap: nowrap; }
   .bar button { padding: 4px 5px; font-size: min(13px, 3.4vw); }
   .link { flex: none; }
+  .brushbar { max-width: none; margin: 6px -12px 0; gap: 6px; font-size: 13px; }
+  .brushbar button { padding: 4px 8px; }
+  .brushbar .hint { display: none; }
   .link input { position: absolute; opacity: 0; pointer-events: none; }  /* no room; for copying */
   .link button { border-left: 1px solid var(--border-color-primary); border-radius: 8px; }
 }
@@ -185,11 +211,13 @@ function select(i) {
     figure.classList.toggle('chosen', chosen && n > 1);
     if (n > 1) figure.setAttribute('aria-current', chosen);
   });
+  putCanvas();
 }
 
 frames.addEventListener('click', event => {
   const figure = event.target.closest('figure');
-  if (!figure || page.brushing) return;
+  if (!figure || event.target === canvas) return;
+  if (page.brushing) clearCells();             // it was of another image
   select([...frames.children].indexOf(figure));
   window.dispatchEvent(new CustomEvent('sefa:sample'));
 });
@@ -212,6 +240,82 @@ page.overlay = (i, uri, name) => {
   image.alt = `Where ${name} acts`;
   figure.append(image);
 };
+
+// --- the brush: a grid of cells over the chosen image ---
+const SIDE = 32;
+const brushButton = element.querySelector('.brush');
+const findButton = element.querySelector('.find');
+const clearButton = element.querySelector('.clear');
+const canvas = document.createElement('canvas');
+canvas.width = canvas.height = SIDE;
+canvas.setAttribute('role', 'img');
+canvas.setAttribute('aria-label', 'The brushed region');
+let cells = new Uint8Array(SIDE * SIDE);
+
+function paintCells() {
+  const ink = canvas.getContext('2d');
+  ink.clearRect(0, 0, SIDE, SIDE);
+  ink.fillStyle = 'rgba(255, 64, 129, .55)';
+  cells.forEach((on, k) => { if (on) ink.fillRect(k % SIDE, Math.floor(k / SIDE), 1, 1); });
+  findButton.disabled = !cells.includes(1);
+}
+
+function clearCells() { cells.fill(0); paintCells(); }
+
+function putCanvas() {
+  const figure = frames.children[page.sample];
+  if (page.brushing && figure) figure.append(canvas);
+  else canvas.remove();
+}
+
+function stroke(event) {
+  const box = canvas.getBoundingClientRect();
+  const x = (event.clientX - box.left) / box.width * SIDE;
+  const y = (event.clientY - box.top) / box.height * SIDE;
+  const radius = event.pointerType === 'touch' ? 2 : 1.5;
+  for (let j = 0; j < SIDE; j++) for (let i = 0; i < SIDE; i++) {
+    if (Math.hypot(i + .5 - x, j + .5 - y) <= radius) cells[j * SIDE + i] = 1;
+  }
+  paintCells();
+}
+
+canvas.addEventListener('pointerdown', event => {
+  canvas.setPointerCapture(event.pointerId);
+  event.preventDefault();
+  stroke(event);
+});
+canvas.addEventListener('pointermove', event => {
+  if (!event.buttons) return;
+  for (const part of event.getCoalescedEvents?.() ?? [event]) stroke(part);
+  stroke(event);
+});
+clearButton.addEventListener('click', clearCells);
+brushButton.addEventListener('click', () => {
+  page.brushing = !page.brushing;
+  brushButton.setAttribute('aria-pressed', page.brushing);
+  findButton.hidden = clearButton.hidden = !page.brushing;
+  element.querySelector('.hint').hidden = page.brushing;
+  clearCells();
+  putCanvas();
+});
+findButton.addEventListener('click', () => {
+  const bytes = [];
+  for (let k = 0; k < cells.length; k += 8) {
+    let byte = 0;
+    for (let bit = 0; bit < 8; bit++) byte = byte * 2 + cells[k + bit];
+    bytes.push(byte.toString(16).padStart(2, '0'));
+  }
+  page.region = {sample: page.sample, mask: bytes.join('')};
+  findButton.textContent = 'Looking …';
+  findButton.disabled = true;
+  document.querySelector('#find-region')?.click();
+  setTimeout(looked, 120000);
+});
+function looked() {
+  findButton.textContent = 'Find what moves it';
+  findButton.disabled = !cells.includes(1);
+}
+window.addEventListener('sefa:frame', looked);
 
 function setBefore(uris) {
   [...frames.children].forEach((figure, i) => { if (uris[i]) figure.firstChild.src = uris[i]; });

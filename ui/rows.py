@@ -146,6 +146,17 @@ def rows_of(model: engine.OpenModel, recipe: Recipe) -> list[Row]:
     return [row(model, candidate, labels, several) for candidate in found]
 
 
+def row_of(model: engine.OpenModel, recipe: Recipe, change: Edit) -> Row:
+    """The slider of an edit that is in force."""
+    found = candidate(model, change.layers, change.direction)
+    return row(model, found, labels_of(model, recipe), several=True)
+
+
+def is_measured_row(model: engine.OpenModel, step: Edit) -> bool:
+    """Whether one unit of a slider was measured, as against being the unit vector."""
+    return candidate(model, step.layers, step.direction).measured
+
+
 def labels_of(model: engine.OpenModel, recipe: Recipe) -> Labels:
     """What the directions are called: by the recipe, and by those who made the model."""
     return engine.labels_of(model).with_names(recipe.names, model.loaded.generator.num_ws)
@@ -216,9 +227,7 @@ def row(model: engine.OpenModel, direction: Candidate, labels: Labels, several: 
     generator = model.loaded.generator
     unit, limit = 1.0, generator.edit_range
     facts = [say_layers(direction.layers)] if several else []
-    if direction.index is None:
-        facts.append(f"combination of {len(direction.direction)}")
-    else:
+    if direction.index is not None:
         facts.append(f"eigenvalue {direction.eigenvalue:.2f}")
     if direction.measured:
         measured, i = direction.known, direction.index
@@ -261,5 +270,5 @@ def say_direction(
     """What a slider is called: "Smile → · 003" where somebody named it."""
     name = labels.text(parse_layers(layers, model.loaded.generator.num_ws), direction)
     if not is_index(direction):
-        return name or "Combination"
+        return name or f"Combination of {len(direction)}"
     return f"{name or 'Semantic'}{' ·' if name else ''} {direction[0][0]:03d}"

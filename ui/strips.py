@@ -168,7 +168,14 @@ def component() -> gr.HTML:
 
 # Run by the page before a request for strips leaves: fills in which, the last of its inputs.
 ASK = """(...inputs) => {
+    window.sefa.asked.left = true;
     inputs[inputs.length - 1] = JSON.stringify(window.sefa.wanted ?? {sample: 0, rows: []});
+    return inputs;
+}"""
+
+# The same for the name that a visitor has given to a row.
+NAMING = """(...inputs) => {
+    inputs[inputs.length - 1] = JSON.stringify(window.sefa.naming ?? {});
     return inputs;
 }"""
 
@@ -181,11 +188,15 @@ CSS = """
 .strip .film img { flex: 1; min-width: 0; width: 0; max-height: 72px; aspect-ratio: 1;
   object-fit: cover; pointer-events: none; }
 .strip .film img.here { outline: 2px solid var(--color-accent); outline-offset: -2px; }
+.strip .film[hidden] { display: none; }
 .strip.stale .film { opacity: .45; }
-.strip button.where { flex: none; width: 30px; border-radius: 6px; cursor: pointer; padding: 0;
+.strip input.name { flex: 1; min-width: 0; padding: 4px 10px; font: inherit; font-size: 14px;
+  color: var(--body-text-color); background: var(--background-fill-primary);
+  border: 1px solid var(--color-accent); border-radius: 6px; margin: 0; }
+.strip button { flex: none; width: 30px; border-radius: 6px; cursor: pointer; padding: 0;
   border: 1px solid var(--border-color-primary); color: var(--body-text-color-subdued);
   background: var(--background-fill-primary); font-size: 16px; line-height: 1; }
-.strip button.where[aria-pressed=true] { background: #ff4081; border-color: #ff4081; color: #fff; }
+.strip button[aria-pressed=true] { background: #ff4081; border-color: #ff4081; color: #fff; }
 """
 
 SCRIPT = """
@@ -193,7 +204,8 @@ const page = (window.sefa ??= {sequence: 0, dragging: false});
 page.sample ??= 0;
 const cache = new Map();                       // key -> strip, the newest last
 const MOST = 400;
-let asked = 0, keys = [], map = null;
+let keys = [], map = null;
+page.asked = null;                             // the request under way
 
 const sliderOf = i => document.querySelector(`#semantic-${i} input[type=range]`);
 const nameOf = i => sliderOf(i)?.getAttribute('aria-label') ?? '';
@@ -228,10 +240,39 @@ function place(i) {
   where.setAttribute('aria-label', 'Show where it acts');
   where.setAttribute('aria-pressed', map === i);
   where.addEventListener('click', () => { map = map === i ? null : i; showMap(); });
-  strip.append(film, where);
+  const pencil = document.createElement('button');
+  pencil.type = 'button';
+  pencil.className = 'pencil';
+  pencil.textContent = '\\u270e';
+  pencil.title = 'Name this direction';
+  pencil.setAttribute('aria-label', 'Name this direction');
+  pencil.addEventListener('click', () => { askName(strip, film, i); });
+  strip.append(film, where, pencil);
   block.append(strip);
   scrub(film, i);
   return strip;
+}
+
+function askName(strip, film, i) {
+  if (strip.querySelector('input.name')) return;
+  const input = document.createElement('input');
+  input.className = 'name';
+  input.maxLength = 64;
+  input.placeholder = 'More of what, to the right?';
+  input.setAttribute('aria-label', 'Name of this direction: what there is more of to the right');
+  const leave = () => { input.remove(); film.hidden = false; };
+  input.addEventListener('keydown', event => {
+    event.stopPropagation();
+    if (event.key === 'Escape') leave();
+    if (event.key !== 'Enter') return;
+    page.naming = {row: i, name: input.value};
+    leave();
+    document.querySelector('#name-it')?.click();
+  });
+  input.addEventListener('blur', () => setTimeout(leave));
+  film.hidden = true;
+  strip.prepend(input);
+  input.focus();
 }
 
 function scrub(film, i) {
@@ -327,10 +368,14 @@ function inSight(i) {
 
 // Asks for what is in sight and not here, one request at a time.
 function ask() {
-  if (page.dragging || page.scrubbing || performance.now() - asked < 120000 && asked) return;
+  if (page.dragging || page.scrubbing) return;
+  // A click before Gradio listens is lost: what has not left by then is asked again.
+  const patience = page.asked?.left ? 120000 : 500;
+  if (page.asked && performance.now() - page.asked.at < patience) return;
   const rows = keys.map((_, i) => i).filter(i => sliderOf(i) && inSight(i) && !stripOf(i));
   if (rows.length === 0) return;
-  asked = performance.now();
+  page.asked = {at: performance.now(), left: false};
+  setTimeout(soon, 600);
   page.wanted = {sample: page.sample, rows: rows.map(i => [i, Number(sliderOf(i).max)])};
   document.querySelector('#ask-strips')?.click();
 }
@@ -356,7 +401,7 @@ new MutationObserver(soon).observe(
 
 watch('value', () => {
   const answer = props.value;
-  asked = 0;
+  page.asked = null;
   if (!answer?.strips) return;
   for (const strip of answer.strips) {
     cache.set(idOf(strip.key, strip.sample, strip.limit), strip);
