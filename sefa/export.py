@@ -25,9 +25,10 @@ from PIL import Image
 IMAGE_FORMATS = ("jpeg", "png")
 ORDERS = ("sample_first", "semantic_first")
 
+# Not "optimize": Pillow then gives up on large images full of noise, such as an untrained model's.
 # 4:4:4 at 92 keeps thin coloured strokes, and a page of 5 x 5 x 11 images of 256 px at a few MB.
 _SAVE_OPTIONS = {
-    "jpeg": {"format": "JPEG", "quality": 92, "subsampling": 0, "optimize": True},
+    "jpeg": {"format": "JPEG", "quality": 92, "subsampling": 0},
     "png": {"format": "PNG"},
 }
 

@@ -452,3 +452,9 @@ def test_columns_sort_in_a_browser(browser, tmp_path):
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     assert problems == []
     tab.close()
+
+
+def test_a_large_image_full_of_noise_is_encoded():
+    noise = np.random.RandomState(0).randint(0, 256, (1, 512, 512, 3), np.uint8)
+    (uri,) = encode_images(noise, "jpeg")
+    assert decode(uri).shape == (512, 512, 3)

@@ -38,3 +38,15 @@ def test_results_and_errors_are_the_callers():
         renderer.run(STRIP, divmod, 7, 0)
     names = {renderer.run(GALLERY, lambda: threading.current_thread().name) for _ in range(3)}
     assert names == {"render"}  # always the same thread
+
+
+def test_who_takes_several_places_is_not_overtaken_by_less_urgent_work():
+    renderer, done, begin = Renderer(), [], threading.Event()
+    first = renderer.submit(GALLERY, begin.wait, 10)
+    jobs = [renderer.submit(MEASURE, done.append, "measure")]
+    jobs += [renderer.submit(STRIP, done.append, i) for i in range(3)]
+    begin.set()
+    assert first.result(10)
+    for job in jobs:
+        job.result(10)
+    assert done == [0, 1, 2, "measure"]

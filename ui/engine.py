@@ -165,12 +165,12 @@ def draw_ws(
             return synthesize_on_gpu(str(model.path), *arrays)
         return RENDERER.run(urgency, draw_arrays, model, *arrays)
     size = max(1, min(len(w), int(TURN_SECONDS / max(seconds_per_image(model), 1e-6))))
-    parts = []
+    turns = []
     for start in range(0, len(w), size):
         rows = range(start, min(start + size, len(w)))
         arrays = w[rows.start : rows.stop].cpu().numpy(), plain(take_rows(conditions, rows))
-        parts.append(RENDERER.run(urgency, draw_arrays, model, *arrays))
-    return np.concatenate(parts)
+        turns.append(RENDERER.submit(urgency, draw_arrays, model, *arrays))
+    return np.concatenate([turn.result() for turn in turns])
 
 
 _seconds_per_image: dict[str, float] = {}

@@ -29,13 +29,19 @@ class Renderer:
 
     def run(self, urgency: int, function: Callable[..., Result], *arguments: Any) -> Result:
         """What `function(*arguments)` returns or raises, once its turn has come."""
+        return self.submit(urgency, function, *arguments).result()
+
+    def submit(
+        self, urgency: int, function: Callable[..., Result], *arguments: Any
+    ) -> "Future[Result]":
+        """`run`, not waited for: who needs several turns takes a place for each at once."""
         future: Future = Future()
         self._jobs.put((urgency, next(self._number), future, function, arguments))
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
-        return future.result()
+        return future
 
     def _work(self) -> None:
         while True:

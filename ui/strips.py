@@ -7,16 +7,18 @@ waits for more than one image, and what nobody looks at any more is not drawn. O
 batch. Scrubbing switches among frames that are in the browser already and asks for nothing.
 """
 
+import functools
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
 import torch
+from torch import Tensor
 
 from sefa.editing import MAX_ALPHA, MAX_SAMPLES, MAX_SEMANTICS, Edit, Recipe, edit, integer, real
 from sefa.errors import UserError
@@ -107,10 +109,11 @@ def draw_strips(
 ) -> list[dict[str, Any]]:
     """The strips of these (row, limit), in one batch: as the page wants them.
 
-    row, key, sample, limit; positions: `count` numbers, in units; frames: data URIs, one each; map: the data
-    URI of an image that covers what moves.
+    row, key, sample, limit; positions: `count` numbers, in units; frames: data URIs, one each; map:
+    the data URI of an image that covers what moves.
     """
     one = replace(recipe, seed=recipe.seed + sample, num_samples=1)
+    middle = count // 2
     parts, beside = [], {}
     for row, limit in rows:
         step = steps[row]
@@ -118,11 +121,15 @@ def draw_strips(
         vector, layers = model.loaded.vector(step)
         alphas = [units * step.alpha for units in positions(limit, count)]
         alphas = [max(-MAX_ALPHA, min(alpha, MAX_ALPHA)) for alpha in alphas]
+        if not engine.on_gpu(model):  # where every image counts, 0 is drawn once for all rows
+            del alphas[middle]
         parts += [edit(w, vector, alpha, layers) for alpha in alphas]
-    w = torch.cat(parts)
-    images = engine.draw_ws(model, w, take_rows(beside, [0] * len(w)), STRIP)
-    if images.shape[1] > SIZE:
-        images = resize_images(images, SIZE)
+    images = draw_small(model, torch.cat(parts), beside)
+    if not engine.on_gpu(model):
+        drawn = images.reshape(len(rows), count - 1, *images.shape[1:])
+        still = [unmoved(model, own_recipe(one, steps[row])) for row, _ in rows]
+        images = np.concatenate([drawn[:, :middle], np.stack(still)[:, None], drawn[:, middle:]], 1)
+        images = images.reshape(-1, *images.shape[2:])
     found = []
     for i, (row, limit) in enumerate(rows):
         frames = images[i * count : (i + 1) * count]
@@ -138,6 +145,18 @@ def draw_strips(
             }
         )
     return found
+
+
+@functools.lru_cache(maxsize=64)
+def unmoved(model: engine.OpenModel, recipe: Recipe) -> np.ndarray:
+    """The frame [H, W, C] of a recipe of one sample."""
+    return draw_small(model, *model.loaded.inputs(recipe))[0]
+
+
+def draw_small(model: engine.OpenModel, w: Tensor, conditions: Mapping[str, Any]) -> np.ndarray:
+    """uint8 [N, H, W, C] of SIZE pixels at most for w [N, num_ws, w_dim], all of one sample."""
+    images = engine.draw_ws(model, w, take_rows(conditions, [0] * len(w)), STRIP)
+    return resize_images(images, SIZE) if images.shape[1] > SIZE else images
 
 
 def map_image(frames: np.ndarray) -> str:
