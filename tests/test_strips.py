@@ -1,5 +1,6 @@
 """Filmstrips: their frames are what the gallery would show, and a key says what they are of."""
 
+from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ RECIPE = Recipe(seed=7, num_samples=3, edits=(Edit.along("all", 0, 1.5), Edit.al
 def avatars(monkeypatch):
     model = engine.open_model("avatars")
     monkeypatch.setitem(engine._seconds_per_image, str(model.path), 0.001)
+    monkeypatch.setattr(strips, "_unmoved", OrderedDict())
     return model
 
 
@@ -103,7 +105,26 @@ def test_on_a_gpu_all_strips_are_one_call(avatars, one_by_one, monkeypatch):
     assert [s["row"] for s in strips.strips(avatars, RECIPE, STEPS, wanted)] == [0, 1]
     assert calls == [2 * FRAMES]
     monkeypatch.setattr(engine, "on_zero_gpu", lambda model: True)  # in the request's own thread
-    assert len(strips.strips(avatars, RECIPE, STEPS, wanted)) == 2 and calls == [2 * FRAMES] * 2
+    assert len(strips.strips(avatars, RECIPE, STEPS, wanted)) == 2
+    assert calls == [2 * FRAMES, 2 * FRAMES - 2]  # 0 is known by now
+
+
+def test_the_frame_at_0_is_drawn_once_for_all_sliders_that_are_there(avatars, monkeypatch):
+    calls = []
+    monkeypatch.setattr(engine, "draw_ws", lambda model, w, *_: calls.append(w) or images_of(w))
+    steps = [Edit.along("all", i, 0.5) for i in range(3)]
+    recipe = replace(RECIPE, edits=(Edit.along("all", 0, 1.5),))
+    rows = tuple((i, 4.0) for i in range(3))
+    found = strips.strips(avatars, recipe, steps, Wanted(0, rows))
+    # Two of the rows are the recipe itself at 0; of the first it is without its own edit.
+    assert sum(map(len, calls)) == 3 * FRAMES - 1
+    assert found[1]["frames"][4] == found[2]["frames"][4] != found[0]["frames"][4]
+
+
+def images_of(w) -> np.ndarray:
+    """Images that show which w they are of."""
+    grey = (w.sum((1, 2)).abs() * 997 % 256).byte().numpy()
+    return np.broadcast_to(grey[:, None, None, None], (len(w), 64, 64, 3)).copy()
 
 
 HOSTILE = [

@@ -1,6 +1,7 @@
 """The rendering thread: one job at a time, the most urgent first."""
 
 import threading
+import time
 
 import pytest
 
@@ -50,3 +51,14 @@ def test_who_takes_several_places_is_not_overtaken_by_less_urgent_work():
     for job in jobs:
         job.result(10)
     assert done == [0, 1, 2, "measure"]
+
+
+def test_what_can_wait_rests_until_nobody_waits():
+    renderer = Renderer()
+    renderer.rest(60.0)  # nobody ever did
+    renderer.run(MEASURE, int)
+    renderer.rest(60.0)
+    renderer.run(STRIP, int)
+    began = time.monotonic()
+    renderer.rest(0.2)
+    assert time.monotonic() - began > 0.1

@@ -33,6 +33,7 @@ from ui.renderer import MEASURE
 SHIPPED = Path(checkpoints.__file__).parent / "demo_model" / "measurements"
 COUNT = 20  # directions of a selection that are measured, by eigenvalue
 SECONDS = 90.0  # that one call may take, and what it is at then; SEFA_MEASURE_SECONDS overrides
+REST_SECONDS = 1.0  # without a visitor's request, before the next batch is measured
 MIXED_AT_LEAST = 4  # images of each layer that groups take
 MAX_KEPT = 64  # calibrations in memory, at most 250 kB each
 
@@ -152,7 +153,8 @@ def groups_are_quick(model: engine.OpenModel) -> bool:
 
 
 def turn(batch: Callable[[], Tensor]) -> Tensor:
-    """How a batch is run: after all that somebody waits for."""
+    """How a batch is run: after all that somebody waits for, and never between two such things."""
+    engine.RENDERER.rest(REST_SECONDS)
     return engine.RENDERER.run(MEASURE, batch)
 
 

@@ -7,6 +7,7 @@ thread that calls torch gets a team of its own to wait for.
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ class Renderer:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._name = name
+        self._wanted = 0.0  # when somebody last waited for an image
 
     def run(self, urgency: int, function: Callable[..., Result], *arguments: Any) -> Result:
         """What `function(*arguments)` returns or raises, once its turn has come."""
@@ -36,6 +38,8 @@ class Renderer:
     ) -> "Future[Result]":
         """`run`, not waited for: who needs several turns takes a place for each at once."""
         future: Future = Future()
+        if urgency < MEASURE:
+            self._wanted = time.monotonic()
         self._jobs.put((urgency, next(self._number), future, function, arguments))
         with self._lock:
             if self._thread is None:
@@ -43,11 +47,18 @@ class Renderer:
                 self._thread.start()
         return future
 
+    def rest(self, seconds: float) -> None:
+        """Returns when nobody has waited for an image for so long; before what can wait."""
+        while (left := self._wanted + seconds - time.monotonic()) > 0:
+            time.sleep(left)
+
     def _work(self) -> None:
         while True:
-            _, _, future, function, arguments = self._jobs.get()
+            urgency, _, future, function, arguments = self._jobs.get()
             try:
                 future.set_result(function(*arguments))
             except BaseException as error:  # noqa: BLE001 - it is the caller's
                 future.set_exception(error)
+            if urgency < MEASURE:
+                self._wanted = time.monotonic()
             del future, function, arguments  # no image is kept until the next job comes

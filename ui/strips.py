@@ -7,18 +7,18 @@ waits for more than one image, and what nobody looks at any more is not drawn. O
 batch. Scrubbing switches among frames that are in the browser already and asks for nothing.
 """
 
-import functools
 import hashlib
 import json
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
 import torch
-from torch import Tensor
 
 from sefa.editing import MAX_ALPHA, MAX_SAMPLES, MAX_SEMANTICS, Edit, Recipe, edit, integer, real
 from sefa.errors import UserError
@@ -113,26 +113,34 @@ def draw_strips(
     the data URI of an image that covers what moves.
     """
     one = replace(recipe, seed=recipe.seed + sample, num_samples=1)
-    middle = count // 2
+    middle, owns = count // 2, [own_recipe(one, steps[row]) for row, _ in rows]
     parts, beside = [], {}
-    for row, limit in rows:
+    still = {own: _unmoved.get((model, own)) for own in owns}
+    new = {own for own, frame in still.items() if frame is None}  # else 0 is drawn already
+    order = []  # of the frames that are drawn: (row's place, frame)
+    for i, ((row, limit), own) in enumerate(zip(rows, owns, strict=True)):
         step = steps[row]
-        w, beside = model.loaded.inputs(own_recipe(one, step))
+        w, beside = model.loaded.inputs(own)
         vector, layers = model.loaded.vector(step)
-        alphas = [units * step.alpha for units in positions(limit, count)]
-        alphas = [max(-MAX_ALPHA, min(alpha, MAX_ALPHA)) for alpha in alphas]
-        if not engine.on_gpu(model):  # where every image counts, 0 is drawn once for all rows
-            del alphas[middle]
-        parts += [edit(w, vector, alpha, layers) for alpha in alphas]
-    images = draw_small(model, torch.cat(parts), beside)
-    if not engine.on_gpu(model):
-        drawn = images.reshape(len(rows), count - 1, *images.shape[1:])
-        still = [unmoved(model, own_recipe(one, steps[row])) for row, _ in rows]
-        images = np.concatenate([drawn[:, :middle], np.stack(still)[:, None], drawn[:, middle:]], 1)
-        images = images.reshape(-1, *images.shape[2:])
+        for j, units in enumerate(positions(limit, count)):
+            if j != middle or own in new:
+                alpha = max(-MAX_ALPHA, min(units * step.alpha, MAX_ALPHA))
+                parts.append(edit(w, vector, alpha, layers))
+                order.append((i, j))
+        new.discard(own)
+    w = torch.cat(parts)
+    images = engine.draw_ws(model, w, take_rows(beside, [0] * len(w)), STRIP)
+    if images.shape[1] > SIZE:
+        images = resize_images(images, SIZE)
+    frames_of = dict(zip(order, images, strict=True))
+    for i, own in enumerate(owns):
+        if (i, middle) in frames_of:
+            still[own] = frames_of[i, middle]
+            keep_unmoved((model, own), still[own])
+        frames_of[i, middle] = still[own]
     found = []
     for i, (row, limit) in enumerate(rows):
-        frames = images[i * count : (i + 1) * count]
+        frames = np.stack([frames_of[i, j] for j in range(count)])
         found.append(
             {
                 "row": row,
@@ -147,16 +155,17 @@ def draw_strips(
     return found
 
 
-@functools.lru_cache(maxsize=64)
-def unmoved(model: engine.OpenModel, recipe: Recipe) -> np.ndarray:
-    """The frame [H, W, C] of a recipe of one sample."""
-    return draw_small(model, *model.loaded.inputs(recipe))[0]
+# The frame at 0 of a recipe of one sample, which is the same for every slider that is at 0.
+_unmoved: OrderedDict[tuple[engine.OpenModel, Recipe], np.ndarray] = OrderedDict()
+_keeping = threading.Lock()
+MAX_UNMOVED = 256  # of 200 kB at most
 
 
-def draw_small(model: engine.OpenModel, w: Tensor, conditions: Mapping[str, Any]) -> np.ndarray:
-    """uint8 [N, H, W, C] of SIZE pixels at most for w [N, num_ws, w_dim], all of one sample."""
-    images = engine.draw_ws(model, w, take_rows(conditions, [0] * len(w)), STRIP)
-    return resize_images(images, SIZE) if images.shape[1] > SIZE else images
+def keep_unmoved(key: tuple[engine.OpenModel, Recipe], frame: np.ndarray) -> None:
+    with _keeping:
+        _unmoved[key] = frame
+        if len(_unmoved) > MAX_UNMOVED:
+            _unmoved.popitem(last=False)
 
 
 def map_image(frames: np.ndarray) -> str:
