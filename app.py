@@ -703,6 +703,9 @@ CSS = """
   .gradio-container { padding: 8px !important; }
   #intro h1 { font-size: 22px; }
   [id^=semantic-] .head input { width: 64px; }
+  [id^=semantic-] .head label { flex: 1; min-width: 0; }
+  [id^=semantic-] .info-text { font-size: 11px; white-space: nowrap; overflow: hidden;
+    text-overflow: ellipsis; }
   #notice { max-height: 16vh; }  /* it shares the screen with the images and a slider */
 }
 """

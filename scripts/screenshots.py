@@ -1,7 +1,7 @@
 """Takes the README's screenshots: `python scripts/screenshots.py` (needs an installed chromium).
 
-Serves the page, opens it at desktop and phone width, drags a slider of the coarse layers, and
-writes docs/desktop.png, docs/phone.png and docs/thumbnail.png.
+Serves the page, opens it at desktop and phone width, drags a slider, and writes docs/desktop.png,
+docs/phone.png and docs/thumbnail.png; brushes a mouth, and writes docs/brush.png.
 """
 
 import shutil
@@ -29,6 +29,7 @@ def main() -> None:
             )
             for name, (width, height) in SIZES.items():
                 take(browser, server.url, name, width, height)
+            brush(browser, server.url)
             browser.close()
     finally:
         server.stop()
@@ -39,7 +40,7 @@ def take(browser: Browser, url: str, name: str, width: int, height: int) -> None
     page.goto(url)
     page.wait_for_selector("#gallery img.after")
     page.wait_for_timeout(2000)  # fonts and layout
-    drag(page, 5, 0.8)  # one with a name
+    drag(page, 3, 0.8)  # one with a name
     page.locator("#gallery button[data-view=both]").click()
     page.mouse.move(2, 2)
     page.wait_for_timeout(500)
@@ -47,10 +48,34 @@ def take(browser: Browser, url: str, name: str, width: int, height: int) -> None
     page.close()
 
 
+def brush(browser: Browser, url: str) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 640}, device_scale_factor=1)
+    page.goto(f"{url}/?v=1&seed=17&n=1&k=1")
+    page.wait_for_selector("#gallery img.after")
+    page.wait_for_timeout(2000)
+    page.locator("#gallery .brush").click()
+    box = page.locator("#gallery canvas").bounding_box()
+    points = [(0.40, 0.69), (0.60, 0.69), (0.40, 0.73), (0.60, 0.73)]
+    at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for point in at[1:]:
+        page.mouse.move(*point, steps=10)
+    page.mouse.up()
+    page.locator("#gallery .find").click()
+    page.wait_for_function("document.querySelector('#semantic-0')?.innerText.includes('Brushed')")
+    page.wait_for_timeout(4000)
+    page.evaluate("window.scrollTo(0, 0)")
+    page.wait_for_timeout(500)
+    page.screenshot(path=DOCS / "brush.png")
+    page.close()
+
+
 def drag(page: Page, semantic: int, to: float) -> None:
     """Moves a slider with the mouse from its middle to a fraction of its length."""
     slider = page.locator(f"#semantic-{semantic} input[type=range]")
-    slider.scroll_into_view_if_needed()
+    slider.evaluate("slider => slider.scrollIntoView({block: 'end'})")
+    page.wait_for_timeout(2000)  # the strips that come into sight
     box = slider.bounding_box()
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, y)

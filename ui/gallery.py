@@ -102,7 +102,7 @@ CSS = """
 .frames[data-view=both] { max-width: 100%; }
 .bar { display: flex; flex-wrap: wrap; gap: 8px; justify-content: space-between;
   max-width: min(100%, 68vh); margin: 10px auto 0; }
-.frames[data-view=both] + .bar { max-width: 100%; }
+.frames[data-view=both] ~ .bar, .frames[data-view=both] ~ .brushbar { max-width: 100%; }
 .brushbar { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; font-size: 14px;
   max-width: min(100%, 68vh); margin: 8px auto 0; color: var(--body-text-color-subdued); }
 .brushbar button { font: inherit; line-height: 20px; padding: 5px 10px; cursor: pointer; margin: 0;

@@ -213,6 +213,7 @@ CSS = """
 .strip .film { display: flex; flex: 1; min-width: 0; cursor: ew-resize; touch-action: pan-y;
   border-radius: 6px; overflow: hidden; background: var(--background-fill-secondary);
   transition: opacity .2s; user-select: none; -webkit-user-select: none; }
+.strip .film:empty { aspect-ratio: 9; }  /* so that nothing moves when the frames come */
 .strip .film img { flex: 1; min-width: 0; width: 0; max-height: 72px; aspect-ratio: 1;
   object-fit: cover; pointer-events: none; }
 .strip .film img.here { outline: 2px solid var(--color-accent); outline-offset: -2px; }
