@@ -18,246 +18,54 @@ from typing import Any
 import gradio as gr
 
 import checkpoints
-from sefa import Generator
 from sefa.directions_file import DirectionRow, DirectionsFile, directions_bytes
 from sefa.editing import (
-    MAX_ALL_TERMS,
     MAX_ALPHA,
-    MAX_EDITS,
-    MAX_LAYERS,
     MAX_NAMES,
     MAX_PSI,
-    MAX_QUERY,
     MAX_SAMPLES,
     MAX_SEED,
     MAX_SEMANTICS,
-    VIEWS,
     Edit,
     Named,
     Recipe,
-    canonical_layers,
-    canonical_view,
     direction_name,
     fit,
     in_order,
     integer,
     order_name,
-    parse_edits,
-    parse_names,
     real,
 )
 from sefa.errors import UserError
 from sefa.export import encode_images
-from sefa.factorization import parse_layers
-from sefa.labels import Labels, is_index, labels_json
+from sefa.labels import is_index, labels_json
 from ui import brush, engine, measuring, strips
 from ui.brush import Brushed
-from ui.gallery import REGION, STAMP, frame, gallery
-from ui.rows import (
-    Row,
-    is_measured_row,
-    labels_of,
-    layer_groups,
-    row_of,
-    rows_of,
-    say_direction,
-    say_layers,
-    selections,
+from ui.controls import (
+    CONTROLS,
+    CUSTOM,
+    ORDER_CHOICES,
+    class_choices,
+    first_look,
+    layer_choices,
+    model_choices,
+    read,
+    read_steps,
+    select_layers,
+    select_view,
+    split_edits,
+    write_steps,
 )
+from ui.gallery import REGION, STAMP, frame, gallery
+from ui.rows import Row, is_measured_row, labels_of, row_of, rows_of, say_layers, selections
+from ui.texts import say_found, say_kept, say_model
 
 PAPER = "https://arxiv.org/abs/2007.06600"
 INTRO = f"""# Look what is inside a GAN
 Each slider moves every image along one direction that the generator's own weights reveal, in
 closed form: no training, no labels ([SeFa, CVPR 2021]({PAPER})). **Drag one.**"""
 
-ORDER_CHOICES = [
-    ("Measured effect", "effect"),
-    ("Eigenvalue", "eigenvalue"),
-    ("Layer group", "layers"),
-]
-CUSTOM = "custom"
-MAX_FIRST_SLIDERS = 10  # more would hide what is below them
 MAX_SEQUENCE = 2**53  # as far as a browser counts without gaps
-CONTROLS = (  # what a request carries, in this order, then one alpha a slider
-    "model",
-    "layers",
-    "custom",
-    "order",
-    "num_semantics",
-    "num_samples",
-    "seed",
-    "psi",
-    "cutoff",
-    "class_index",
-    "shown_model",
-    "shown_layers",
-    "shown_order",
-    "shown_rows",
-    "kept",
-    "names",
-    "brushed",
-)
-
-# --- values of the controls <-> Recipe ------------------------------------------------------------
-
-
-def read(values: Sequence[Any]) -> Recipe:
-    """The recipe of what the page shows. `values` are those of CONTROLS, then the sliders.
-
-    Raises `UserError` for a value out of range, as a stranger may send anything.
-    """
-    c = dict(zip(CONTROLS, values, strict=False))
-    sliders = values[len(CONTROLS) :]
-    notices: list[str] = []
-    edits = list(parse_edits(str(c["kept"] or "")[:MAX_QUERY], notices))
-    for step, value in zip(read_steps(c["shown_rows"]), sliders, strict=False):
-        farthest = MAX_ALPHA / step.alpha
-        if units := real(value, "A slider", -farthest, farthest):
-            edits.append(replace(step, alpha=alpha_of(units, step)))
-    if len(edits) > MAX_EDITS or sum(len(e.direction) for e in edits) > MAX_ALL_TERMS:
-        raise UserError(f"At most {MAX_EDITS} edits add up; reset some sliders first.")
-    num_samples = integer(c["num_samples"], "The number of samples", 1, MAX_SAMPLES)
-    return Recipe(
-        model=str(c["shown_model"]),
-        seed=integer(c["seed"] or 0, "The seed", 0, MAX_SEED - num_samples + 1),
-        num_samples=num_samples,
-        truncation_psi=real(c["psi"], "Truncation", 0.0, MAX_PSI),
-        truncation_cutoff=integer(c["cutoff"] or 0, "Truncated layers", 0, MAX_LAYERS) or None,
-        class_index=integer(c["class_index"] or 0, "The class", 0, 10**6),
-        layers=canonical_view(c["shown_layers"]),
-        order=order_name(c["shown_order"]),
-        num_semantics=integer(c["num_semantics"], "The number of semantics", 1, MAX_SEMANTICS),
-        edits=tuple(edits),
-        names=parse_names(str(c["names"] or "")[:MAX_QUERY], notices),
-    )
-
-
-def read_steps(text: Any) -> list[Edit]:
-    """What one unit of each slider does, as `write_steps` wrote it. Raises `UserError`."""
-    parts = list(filter(None, str(text or "")[:MAX_QUERY].split("~")))
-    steps = [Edit.from_text(part) for part in parts[:MAX_SEMANTICS]]
-    if any(step.alpha < 0.001 for step in steps):
-        raise UserError("One unit of a slider must be an alpha of at least 0.001.")
-    return steps
-
-
-def write_steps(rows: Sequence[Row]) -> str:
-    """What one unit of each slider does, as text."""
-    return "~".join(row.step.to_text() for row in rows)
-
-
-def alpha_of(units: float, step: Edit) -> float:
-    """The raw alpha of so many units; a few digits less than a float has, so that links are short."""
-    return max(-MAX_ALPHA, min(float(f"{units * step.alpha:.10g}"), MAX_ALPHA))
-
-
-def split_edits(recipe: Recipe, steps: Sequence[Edit]) -> tuple[list[float], list[Edit]]:
-    """(units of each slider, the edits that have no slider now: other layers, or further down)."""
-    places = {(step.layers, step.direction): i for i, step in enumerate(steps)}
-    alphas = [0.0] * len(steps)
-    kept = []
-    for change in recipe.edits:
-        i = places.get((change.layers, change.direction))
-        if i is not None and abs(alphas[i] + change.alpha) <= MAX_ALPHA:
-            alphas[i] += change.alpha
-        else:
-            kept.append(change)
-    return [alpha / step.alpha for alpha, step in zip(alphas, steps, strict=True)], kept
-
-
-def layer_choices(model: engine.OpenModel, recipe: Recipe) -> list[tuple[str, str]]:
-    """What the layer picker offers, as (label, selection): what has names, the best of every
-    group, and the layer groups themselves.
-    """
-    num_ws = model.loaded.generator.num_ws
-    choices = [("Named", "named")] if labels_of(model, recipe).names else []
-    if num_ws > 1:
-        choices.append(("Best of each group", "groups"))
-    choices.append(("All layers", "all"))
-    choices += layer_groups(model)
-    return [*choices, ("Custom", CUSTOM)] if num_ws > 1 else choices
-
-
-def first_look(model: engine.OpenModel) -> Recipe:
-    """What somebody sees first: a seed worth it, and the directions that have names.
-
-    As many as MAX_FIRST_SLIDERS; those that do most where there are no names.
-    """
-    labels = engine.labels_of(model)
-    recipe = Recipe(model=model.name, seed=next(iter(labels.seeds), 0), order="effect")
-    if not labels.names:
-        return recipe
-    return replace(recipe, layers="named", num_semantics=min(len(labels.names), MAX_FIRST_SLIDERS))
-
-
-def class_choices(generator: Generator) -> list[tuple[str, int]]:
-    """What the class picker offers, as (label, index); one entry for a model without classes."""
-    if generator.class_names is None:
-        return [(f"class {i}", i) for i in range(max(generator.label_dim, 1))]
-    return [(f"{i} {name[:80]}", i) for i, name in enumerate(generator.class_names)]
-
-
-def model_choices() -> list[tuple[str, str]]:
-    """What the model picker offers, as (label, name): a download says how large it is."""
-    return [
-        (f"{name} · {model.size_mb:.0f} MB" if model.repo and model.size_mb else name, name)
-        for name, model in checkpoints.available().items()
-    ]
-
-
-def select_view(text: Any, num_ws: int) -> str:
-    """A view, or a selection as recipes write it. Raises `UserError` as `select_layers` does."""
-    return text if isinstance(text, str) and text in VIEWS else select_layers(text, num_ws)
-
-
-def select_layers(text: Any, num_ws: int) -> str:
-    """A selection as recipes write it. Raises `UserError` naming the layers this model has."""
-    if isinstance(text, str):
-        parse_layers(text, num_ws)
-    return canonical_layers(text)
-
-
-# --- what the page says ---------------------------------------------------------------------------
-
-
-def say_found(model: engine.OpenModel, recipe: Recipe) -> str:
-    """The line above the sliders: what the decomposition was of, and how long it took."""
-    generator = model.loaded.generator
-    if recipe.layers in VIEWS:
-        whose = "that somebody named" if recipe.layers == "named" else "that do most, of all groups"
-        return f"**Directions** {whose}, found in closed form in the generator's weights"
-    directions, seconds = engine.find_directions(model, recipe.layers)
-    names = [generator.layer_names[i] for i in (directions.layers[0], directions.layers[-1])]
-    span = names[0] if len(directions.layers) == 1 else f"{names[0]} … {names[1]}"
-    some = f"{len(directions.layers)} of {generator.num_ws} layers"
-    part = some if generator.num_ws > 1 else "one layer"
-    return (
-        f"**{generator.w_dim} directions** from {part} ({span}), "
-        f"found in **{f'{seconds * 1000:.0f}' if seconds >= 0.001 else 'under 1'} ms**"
-    )
-
-
-def say_model(model: engine.OpenModel) -> str:
-    """Family, size, classes, where it comes from, its licence tag, the commit that was resolved."""
-    entry = checkpoints.resolve_name(model.name)
-    generator = model.loaded.generator
-    source = f"[source]({entry.source})" if entry.source else "ships with this Space"
-    commit = f" at `{model.revision[:8]}`" if model.revision else ""
-    facts = [generator.family, f"{generator.resolution} px"]
-    facts.append("1 layer" if generator.num_ws == 1 else f"{generator.num_ws} layers")
-    if generator.label_dim:
-        facts.append(f"{generator.label_dim} classes")
-    return f"{', '.join(facts)} · licence tag: {entry.licence_shown} · {source}{commit}"
-
-
-def say_kept(model: engine.OpenModel, labels: Labels, kept: Sequence[Edit]) -> str:
-    """The edits in force that have no slider at the moment."""
-    parts = []
-    for change in kept:
-        name = say_direction(model, labels, change.layers, change.direction)
-        name = name.removeprefix("Semantic ")
-        parts.append(f"{name} of layers {change.layers} at {change.alpha:+.3g}")
-    return "Also applied: " + "; ".join(parts) if parts else ""
 
 
 def say(notices: Sequence[str]) -> dict:

@@ -35,7 +35,7 @@ from tests.helpers import TinyConditional, is_one_sentence, tiny_conditional, ti
 from tests.hub import FakeHub
 from tests.pages import decode
 from tests.serving import ROOT
-from ui import engine
+from ui import controls, engine
 
 BAD_NAMES = [
     "demo_model/avatars.safetensors",
@@ -114,7 +114,7 @@ def shown(updates) -> dict:
     arguments = app.first_values(updates)
     values = {name: argument.get("value") for name, argument in arguments.items()}
     for i, step in enumerate(app.read_steps(values["shown_rows"])):
-        values[f"alpha {i}"] = app.alpha_of(values[f"slider {i}"], step)
+        values[f"alpha {i}"] = controls.alpha_of(values[f"slider {i}"], step)
     return values
 
 

@@ -1,7 +1,10 @@
 """Brushed regions: what is found moves the region, and is a direction like any other."""
 
+import base64
 import math
+from dataclasses import replace
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch
 import app
 import checkpoints
 from sefa.directions_file import read_directions
-from sefa.editing import MAX_TERMS, Edit, Recipe, edit
+from sefa.editing import MAX_TERMS, Edit, Recipe, edit, parse_names
 from sefa.errors import UserError
 from sefa.labels import parse_labels
 from sefa.regions import inside_outside
@@ -111,7 +114,7 @@ REGIONS = [
 
 @pytest.mark.parametrize("region", REGIONS, ids=lambda text: str(text)[:30])
 def test_a_region_that_is_none_is_one_sentence(region):
-    with pytest.raises(app.gr.Error) as raised:
+    with pytest.raises(gr.Error) as raised:
         app.find_region(*request_values(Recipe(num_samples=2)), region)
     assert is_one_sentence(raised.value.message)
 
@@ -144,10 +147,10 @@ def test_a_visitor_names_a_direction_and_takes_the_name_back(avatars):
     assert app.first_values(updates)["slider 1"]["label"] == "Smile → · 001"
     named = shown(updates)["names"]
     assert named == "all:1:Smile"
-    recipe = Recipe(num_semantics=3, names=app.parse_names(named, []))
+    recipe = Recipe(num_semantics=3, names=parse_names(named, []))
     query = app.settle(*request_values(recipe), 1, False)["query"]
     assert query.endswith("names=all:1:Smile")
-    everything = app.replace(recipe, layers="named", num_semantics=20)
+    everything = replace(recipe, layers="named", num_semantics=20)
     arguments = app.first_values(app.lay_out(avatars, everything, []))
     assert "Smile → · 001" in [arguments[f"slider {i}"].get("label") for i in range(20)]
     updates = app.rename(*request_values(recipe), '{"row": 1, "name": ""}')
@@ -161,7 +164,7 @@ def test_a_visitor_names_a_direction_and_takes_the_name_back(avatars):
     ids=str,
 )  # fmt: skip
 def test_a_name_that_is_none_is_one_sentence(naming):
-    with pytest.raises(app.gr.Error) as raised:
+    with pytest.raises(gr.Error) as raised:
         app.rename(*request_values(), naming)
     assert is_one_sentence(raised.value.message)
 
@@ -175,7 +178,7 @@ def test_directions_and_names_are_taken_away_as_files(avatars, found, tmp_path):
     taken = app.take_directions(*values)
     assert taken["name"] == "avatars-directions.safetensors"
     path = tmp_path / taken["name"]
-    path.write_bytes(app.base64.b64decode(taken["uri"].partition(",")[2]))
+    path.write_bytes(base64.b64decode(taken["uri"].partition(",")[2]))
     file = read_directions(path)
     assert (file.model, file.weights) == ("avatars", measuring.weights_of(avatars))
     first, second, third = file.rows
@@ -186,7 +189,7 @@ def test_directions_and_names_are_taken_away_as_files(avatars, found, tmp_path):
     assert torch.equal(first.vector, vector.float())
 
     taken = app.take_names(*values)
-    content = app.base64.b64decode(taken["uri"].partition(",")[2])
+    content = base64.b64decode(taken["uri"].partition(",")[2])
     generator = avatars.loaded.generator
     labels = parse_labels(content, file.weights, generator.num_ws, generator.w_dim)
     assert len(labels.names) == len(engine.labels_of(avatars).names) + 1
@@ -198,5 +201,5 @@ def test_what_a_page_sends_of_a_brush_belongs_to_its_model(avatars):
     with pytest.raises(UserError):
         Brushed(Edit.along("60", 0, 1.0), 3.0, 2.0).row(avatars, Recipe(), 0)
     values = request_values(brushed="2|3|60:0:1")
-    with pytest.raises(app.gr.Error, match="no layer 60"):
+    with pytest.raises(gr.Error, match="no layer 60"):
         app.relay(*values)
