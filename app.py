@@ -378,9 +378,7 @@ def follow(*inputs: Any) -> Any:
     if dragging and not engine.is_live(model, recipe.num_samples):
         return gr.skip()
     after = engine.edited_frames(model, recipe)
-    return frame(
-        recipe, after, None, model.loaded.generator.resolution, keys_of(recipe, values), number
-    )
+    return the_frame(model, recipe, after, None, values, number)
 
 
 @in_one_sentence
@@ -390,9 +388,20 @@ def settle(*inputs: Any) -> Any:
     recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
     model = engine.open_model(recipe.model)
     after, before = engine.frames(model, recipe)
-    return frame(
-        recipe, after, before, model.loaded.generator.resolution, keys_of(recipe, values), number
-    )
+    return the_frame(model, recipe, after, before, values, number)
+
+
+def the_frame(
+    model: engine.OpenModel,
+    recipe: Recipe,
+    after: list[str],
+    before: list[str] | None,
+    values: Sequence[Any],
+    number: int,
+) -> dict[str, Any]:
+    """The answer to the request `number`, which sent `values`."""
+    keys, live = keys_of(recipe, values), engine.is_live(model, recipe.num_samples)
+    return frame(recipe, after, before, model.loaded.generator.resolution, keys, live, number)
 
 
 def keys_of(recipe: Recipe, values: Sequence[Any]) -> list[str]:

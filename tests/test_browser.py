@@ -595,6 +595,30 @@ def test_strips_follow_the_image_that_is_chosen_and_show_where_they_act(visit, s
     assert shown.count() == 0
 
 
+def test_while_a_slow_gallery_is_dragged_the_strip_stands_in(visit, owned):
+    server, _ = owned
+    name = "user/slow/model.safetensors"
+    visitor = with_strips(visit(server.url, f"?v=1&model={name}&k=1&n=9"), 1)
+    page = visitor.page
+    if page.evaluate("window.sefa.frame.live"):
+        pytest.skip("this machine is quick enough to draw nine of them live")
+    frames = page.eval_on_selector_all("#semantic-0 .film img", "all => all.map(i => i.src)")
+    before = visitor.sources()
+    visitor.reveal(0)
+    box = visitor.slider(0).bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, y, steps=4)
+    shown = visitor.sources()
+    assert shown[0] == frames[-1] and shown[1:] == before[1:]
+    page.mouse.up()
+    units = float(visitor.slider(0).input_value())
+    recipe = Recipe(model=name, num_semantics=1, num_samples=9)
+    visitor.wait(replace(recipe, edits=(along(0, units, model=name),)))
+    assert set(visitor.sources()).isdisjoint(before)
+
+
 def test_other_sliders_make_a_strip_anew_and_its_own_does_not(visit, server):
     visitor = with_strips(visit(server.url, "?v=1&k=2&n=1"), 2)
     read = "all => all.map(image => image.src)"

@@ -1,7 +1,7 @@
 """The gallery: one HTML component that paints frames in place, ahead of which nothing old gets.
 
 The server sends JSON: {"sequence", "query", "base", "after": [uri], "before": [uri] or null,
-"seeds": [int], "tiny": bool, "strips": [key of each row's strip]}. The page numbers every request for a frame when it is sent; a frame
+"seeds": [int], "tiny": bool, "strips": [key of each row's strip], "live": bool}. The page numbers every request for a frame when it is sent; a frame
 that arrives after a newer one is dropped, so the last value always wins. "before" comes only when
 the originals ("base") may have changed. The pixels of "tiny" images are shown as squares.
 """
@@ -22,9 +22,13 @@ def frame(
     before: list[str] | None,
     pixels: int,
     strips: Sequence[str] = (),
+    live: bool = True,
     sequence: int = 0,
 ) -> dict[str, Any]:
-    """The JSON of one frame; `pixels` is the size of an image, `sequence` the request's number."""
+    """The JSON of one frame; `pixels` is the size of an image, `sequence` the request's number.
+
+    live: whether frames are drawn while a slider moves; else a strip's stand in for them.
+    """
     base = recipe.originals().to_query()
     return {
         "sequence": sequence,
@@ -35,6 +39,7 @@ def frame(
         "seeds": recipe.seeds(),
         "tiny": pixels < TINY,
         "strips": list(strips),
+        "live": live,
     }
 
 

@@ -422,7 +422,12 @@ window.addEventListener('resize', soon);
 window.addEventListener('pointerup', soon);
 document.addEventListener('input', event => {   // the frame that is nearest to the thumb
   const row = event.target.closest?.('[id^=semantic-]');
-  if (row && event.target.type === 'range') draw(Number(row.id.slice('semantic-'.length)));
+  if (!row || event.target.type !== 'range') return;
+  const i = Number(row.id.slice('semantic-'.length)), strip = stripOf(i);
+  draw(i);
+  if (page.dragging && strip && !page.frame?.live) {
+    page.preview?.(strip.sample, strip.frames[nearest(strip, Number(event.target.value))]);
+  }
 });
 // Gradio draws its sliders anew when there are others; their strips have to be put back.
 new MutationObserver(soon).observe(
