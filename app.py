@@ -417,7 +417,8 @@ def draw_strips(*inputs: Any) -> dict[str, Any]:
     recipe = read(values)
     model = engine.open_model(recipe.model)
     steps = read_steps(values[CONTROLS.index("shown_rows")])
-    return {"strips": strips.strips(model, recipe, steps, strips.Wanted.parse(wanted))}
+    asked = strips.Wanted.parse(wanted)
+    return {"number": asked.number, "strips": strips.strips(model, recipe, steps, asked)}
 
 
 # --- the public API -------------------------------------------------------------------------------
@@ -699,7 +700,9 @@ def build_page() -> gr.Blocks:
                 show_progress="full",  # a minute, while everything else goes on
                 show_progress_on=found,
             )
-        measured.change(relay, controls, everything, **private, show_progress="hidden")
+        measured.change(relay, controls, everything, **private, show_progress="hidden").success(
+            **draw
+        )  # its frame says what the strips of the new rows are of
 
         gr.api(factorize, api_name="factorize", **in_parallel)
         gr.api(edit, api_name="edit", **one_by_one)

@@ -11,6 +11,7 @@ from gradio_client import Client
 from app import first_look
 from sefa.editing import Edit, Recipe
 from tests.pages import decode
+from tests.serving import Server
 from ui import engine, strips
 from ui.controls import alpha_of
 from ui.rows import rows_of
@@ -593,6 +594,36 @@ def test_strips_follow_the_image_that_is_chosen_and_show_where_they_act(visit, s
     assert where.get_attribute("aria-pressed") == "false" and shown.count() == 1
     page.locator("#semantic-0 .where").click()
     assert shown.count() == 0
+
+
+@pytest.fixture(scope="module")
+def measuring_server(tmp_path_factory):
+    """A page that measures what it does not know."""
+    cache = tmp_path_factory.mktemp("measurements")
+    server = Server(
+        HF_HUB_OFFLINE="1",
+        SEFA_MODELS="",
+        SEFA_DEVICE="cpu",
+        SEFA_CACHE=str(cache),
+        SEFA_MEASURE_SECONDS="1",
+    )
+    yield server, cache
+    server.stop()
+
+
+def test_rows_that_are_measured_meanwhile_get_units_and_strips(visit, measuring_server):
+    server, cache = measuring_server
+    visitor = visit(server.url, "?v=1&layers=0,3&k=2&n=1&edits=0,3:0:3")
+    page = visitor.settled().page
+    page.wait_for_function(
+        "document.querySelector('#semantic-0').innerText.includes('consistency')", timeout=120_000
+    )
+    with_strips(visitor, 2)
+    recipe = Recipe(layers="0,3", num_semantics=2, num_samples=1)
+    visitor.wait(replace(recipe, edits=(along(0, 3.0, layers="0,3"),)))  # the edit is the same
+    assert visitor.slider(0).input_value() == "2.8"  # in units now, of 1.06
+    (kept,) = cache.iterdir()
+    assert kept.name.endswith("-0,3.safetensors")
 
 
 def test_while_a_slow_gallery_is_dragged_the_strip_stands_in(visit, owned):

@@ -131,7 +131,8 @@ HOSTILE = [
     None, "", "x", "{}", "[]", "[" * 9999, '{"sample": 0}', '{"sample": 0, "rows": 3}',
     '{"sample": -1, "rows": []}', '{"sample": 0, "rows": [[0]]}', '{"sample": 0, "rows": [[99, 1]]}',
     '{"sample": 0, "rows": [[0, NaN]]}', '{"sample": 0, "rows": [[0, -1]]}',
-    '{"sample": 0, "rows": [[0, 1e9]]}', '{"sample": 15, "rows": [[0, 1]]}',
+    '{"sample": 0, "rows": [[0, 1e9]]}', '{"sample": 15, "rows": [[0, 1]], "number": 1}',
+    '{"sample": 0, "rows": [[0, 1]]}', '{"sample": 0, "rows": [[0, 1]], "number": "x"}',
 ]  # fmt: skip
 
 
@@ -148,6 +149,8 @@ def test_the_page_is_told_the_keys_and_gets_the_strips(avatars):
     steps = app.read_steps(values[app.CONTROLS.index("shown_rows")])
     recipe = app.read(values)
     assert frame["strips"] == [strip_key(recipe, step) for step in steps]
-    answer = app.draw_strips(*values, '{"sample": 3, "rows": [[0, 5], [2, 5]]}')
+    answer = app.draw_strips(*values, '{"sample": 3, "rows": [[0, 5], [2, 5]], "number": 7}')
+    assert answer["number"] == 7
     assert [s["key"] for s in answer["strips"]] == [frame["strips"][0], frame["strips"][2]]
-    assert app.draw_strips(*values, '{"sample": 0, "rows": []}') == {"strips": []}
+    nothing = app.draw_strips(*values, '{"sample": 0, "rows": [], "number": 8}')
+    assert nothing == {"number": 8, "strips": []}

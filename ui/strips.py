@@ -40,17 +40,22 @@ MAX_WANTED = 4096  # characters
 
 @dataclass(frozen=True)
 class Wanted:
-    """Strips that a page asks for: of which of its samples, and (row, units to either end)."""
+    """Strips that a page asks for: of which of its samples, and (row, units to either end).
+
+    number: of the request, which the answer repeats, so that no two answers are the same.
+    """
 
     sample: int
     rows: tuple[tuple[int, float], ...]
+    number: int = 0
 
     @classmethod
     def parse(cls, text: Any) -> "Wanted":
-        """Reads {"sample": i, "rows": [[row, limit], ...]}. Raises `UserError`."""
+        """Reads {"sample": i, "rows": [[row, limit], ...], "number": n}. Raises `UserError`."""
         try:
             data = json.loads(str(text)[:MAX_WANTED])
             sample, rows = data["sample"], [(i, limit) for i, limit in data["rows"]]
+            number = data["number"]
         except (ValueError, TypeError, KeyError, RecursionError):
             raise UserError("This is no list of strips.") from None
         return cls(
@@ -59,6 +64,7 @@ class Wanted:
                 (integer(i, "A row", 0, MAX_SEMANTICS - 1), real(x, "A limit", 0.001, 1e5))
                 for i, x in rows[:MAX_SEMANTICS]
             ),
+            integer(number, "The request's number", 0, 2**53),
         )
 
 
@@ -197,7 +203,7 @@ def component() -> gr.HTML:
 # Run by the page before a request for strips leaves: fills in which, the last of its inputs.
 ASK = """(...inputs) => {
     window.sefa.asked.left = true;
-    inputs[inputs.length - 1] = JSON.stringify(window.sefa.wanted ?? {sample: 0, rows: []});
+    inputs[inputs.length - 1] = JSON.stringify(window.sefa.wanted ?? {sample: 0, rows: [], number: 0});
     return inputs;
 }"""
 
@@ -233,7 +239,7 @@ const page = (window.sefa ??= {sequence: 0, dragging: false});
 page.sample ??= 0;
 const cache = new Map();                       // key -> strip, the newest last
 const MOST = 400;
-let keys = [], map = null;
+let keys = [], map = null, number = 0;
 page.asked = null;                             // the request under way
 
 const sliderOf = i => document.querySelector(`#semantic-${i} input[type=range]`);
@@ -405,7 +411,11 @@ function ask() {
   if (rows.length === 0) return;
   page.asked = {at: performance.now(), left: false};
   setTimeout(soon, 600);
-  page.wanted = {sample: page.sample, rows: rows.map(i => [i, Number(sliderOf(i).max)])};
+  page.wanted = {
+    sample: page.sample,
+    rows: rows.map(i => [i, Number(sliderOf(i).max)]),
+    number: ++number,
+  };
   document.querySelector('#ask-strips')?.click();
 }
 
