@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import checkpoints
 import sefa
 from sefa import calibration
 from sefa.calibration import (
@@ -15,7 +16,9 @@ from sefa.calibration import (
     natural_spread,
     reach,
 )
+from sefa.rendering import LoadedModel
 from tests.helpers import seeded, tiny_stylegan2
+from ui import engine, measuring
 
 # --- images ---------------------------------------------------------------------------------------
 
@@ -178,3 +181,21 @@ def test_a_direction_is_calibrated_the_same_twice_and_on_one_thread_or_two(tmp_p
         assert torch.equal(first, again)
         assert torch.allclose(first, two, rtol=1e-4)
     assert (found[0].unit < calibration.LARGEST).all() and (found[0].consistency > 0).any()
+
+
+def test_the_embedded_model_is_measured_the_same_on_one_thread_or_two():
+    model, before = LoadedModel(checkpoints.load("avatars")), torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(model.calibration("all", 2))
+    finally:
+        torch.set_num_threads(before)
+    for name in ("unit", "reach", "consistency"):
+        one, two = (getattr(c, name) for c in found)
+        assert torch.allclose(one, two, rtol=1e-4)
+    # What ships with it is what is measured: a change of either needs the other.
+    shipped = measuring.known(engine.open_model("avatars"), "all")
+    for name in ("unit", "reach", "consistency"):
+        assert torch.allclose(getattr(shipped, name)[:2], getattr(found[0], name), rtol=1e-3)
