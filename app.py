@@ -57,7 +57,16 @@ from ui.controls import (
     write_steps,
 )
 from ui.gallery import REGION, STAMP, frame, gallery
-from ui.rows import Row, is_measured_row, labels_of, row_of, rows_of, say_layers, selections
+from ui.rows import (
+    Row,
+    has_view,
+    is_measured_row,
+    labels_of,
+    row_of,
+    rows_of,
+    say_layers,
+    selections,
+)
 from ui.texts import say_found, say_kept, say_model
 
 PAPER = "https://arxiv.org/abs/2007.06600"
@@ -99,6 +108,8 @@ def lay_out(
 ) -> list[Any]:
     """Updates of all controls and texts for a recipe that fits the model."""
     generator = model.loaded.generator
+    if not has_view(model, recipe):
+        recipe = replace(recipe, layers="all")
     rows = rows_shown(model, recipe, brushed)
     units, kept = split_edits(recipe, [row.step for row in rows])
     choices = layer_choices(model, recipe)
@@ -210,7 +221,10 @@ def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any
             notices.append(str(error))
     recipe = replace(recipe, order=order_name(wish["order"]))
     recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
-    brushed = brush.from_text(wish["brushed"]) if model.name == shown else ()
+    brushed = brushed_of(values) if model.name == shown else []
+    if recipe.layers != wish["shown_layers"]:  # what is looked for now is something else
+        used = {(change.layers, change.direction) for change in recipe.edits}
+        brushed = [b for b in brushed if (b.step.layers, b.step.direction) in used]
     updates = lay_out(model, recipe, [*notices, *misfits], brushed)
     if wish["layers"] == CUSTOM:  # what is being typed stays
         updates[CONTROLS.index("layers")]["value"] = CUSTOM

@@ -85,6 +85,17 @@ def test_what_is_found_is_an_ordinary_direction(avatars, found, tmp_path):
     assert arguments["kept"]["value"] == ""
 
 
+def test_other_layers_leave_what_a_brush_found_and_nobody_uses(avatars, found):
+    recipe, directions, _ = found
+    used = replace(recipe, edits=(*recipe.edits, directions[1].step))
+    values = request_values(used, brushed=brush.to_text(directions))
+    same = brush.from_text(shown(app.choose(*values))["brushed"])
+    assert len(same) == len(directions)
+    values = request_values(used, layers="0-1", brushed=brush.to_text(directions))
+    left = brush.from_text(shown(app.choose(*values))["brushed"])
+    assert [b.step for b in left] == [directions[1].step]
+
+
 def test_the_same_brush_finds_the_same(avatars, found):
     recipe, directions, _ = found
     again = brush.find(avatars, recipe, 1, MOUTH)

@@ -12,8 +12,9 @@ import checkpoints
 from sefa.calibration import LARGEST, Calibration
 from sefa.editing import Edit, Recipe
 from sefa.factorization import format_layers
+from sefa.generators import FAMILIES
 from sefa.layer_groups import LayerGroup
-from tests.helpers import tiny_stylegan2
+from tests.helpers import TinyConditional, tiny_conditional, tiny_stylegan2
 from ui import engine, measuring, rows
 
 
@@ -180,3 +181,20 @@ def test_the_embedded_model_need_not_be_measured():
     assert len(named) == len(engine.labels_of(avatars).names)
     assert all(row.label.split(" · ")[0].strip("→← ") for row in named)
     assert len(rows.rows_of(avatars, replace(recipe, layers="groups"))) == 20
+
+
+def test_a_view_that_a_model_does_not_have_is_all_of_its_layers(model, monkeypatch, tmp_path):
+    avatars = app.lay_out(engine.open_model("avatars"), Recipe(layers="named"), [])
+    values = [u.get("value") if isinstance(u, dict) else u for u in avatars]
+    controls = values[: len(app.CONTROLS) + 20]
+    controls[app.CONTROLS.index("model")] = "t"  # no direction of it has a name
+    updates = app.choose(*controls)
+    assert updates[app.CONTROLS.index("shown_layers")] == "all"
+    assert updates[app.CONTROLS.index("layers")]["value"] == "all"
+    assert updates[len(app.CONTROLS)]["visible"]
+    monkeypatch.setitem(FAMILIES, "tiny", TinyConditional)
+    path = str(tiny_conditional(tmp_path / "one.safetensors"))
+    monkeypatch.setitem(checkpoints.CATALOGUE, "one", checkpoints.Model("one", filename=path))
+    for view in ("groups", "named"):
+        updates = app.lay_out(engine.open_model("one"), Recipe(model="one", layers=view), [])
+        assert updates[app.CONTROLS.index("shown_layers")] == "all"

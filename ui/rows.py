@@ -157,6 +157,13 @@ def is_measured_row(model: engine.OpenModel, step: Edit) -> bool:
     return candidate(model, step.layers, step.direction).measured
 
 
+def has_view(model: engine.OpenModel, recipe: Recipe) -> bool:
+    """Whether there is anything in what a recipe shows: names, or more than one layer."""
+    if recipe.layers == "named":
+        return bool(labels_of(model, recipe).names)
+    return recipe.layers != "groups" or model.loaded.generator.num_ws > 1
+
+
 def labels_of(model: engine.OpenModel, recipe: Recipe) -> Labels:
     """What the directions are called: by the recipe, and by those who made the model."""
     return engine.labels_of(model).with_names(recipe.names, model.loaded.generator.num_ws)
