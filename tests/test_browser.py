@@ -582,7 +582,7 @@ def test_strips_follow_the_image_that_is_chosen_and_show_where_they_act(visit, s
     assert chosen() == [False, False, True, False]
     assert frames(0)[4] == visitor.sources()[2] and frames(0) != first
 
-    where = page.locator("#semantic-1 .where")
+    where = page.get_by_role("button", name="Show where Semantic 001 acts")
     where.click()
     assert where.get_attribute("aria-pressed") == "true"
     shown = page.locator(f"{FRAMES} img.map")

@@ -243,7 +243,7 @@ let keys = [], map = null, number = 0;
 page.asked = null;                             // the request under way
 
 const sliderOf = i => document.querySelector(`#semantic-${i} input[type=range]`);
-const nameOf = i => sliderOf(i)?.getAttribute('aria-label') ?? '';
+const nameOf = i => document.querySelector(`#semantic-${i} label span`)?.textContent.trim() ?? '';
 const idOf = (key, sample, limit) => `${key}@${sample}@${limit}`;
 const stripOf = i => {
   const slider = sliderOf(i);
@@ -272,7 +272,6 @@ function place(i) {
   where.className = 'where';
   where.textContent = '\\u25ce';
   where.title = 'Show where it acts';
-  where.setAttribute('aria-label', 'Show where it acts');
   where.setAttribute('aria-pressed', map === i);
   where.addEventListener('click', () => { map = map === i ? null : i; showMap(); });
   const pencil = document.createElement('button');
@@ -280,7 +279,6 @@ function place(i) {
   pencil.className = 'pencil';
   pencil.textContent = '\\u270e';
   pencil.title = 'Name this direction';
-  pencil.setAttribute('aria-label', 'Name this direction');
   pencil.addEventListener('click', () => { askName(strip, film, i); });
   strip.append(film, where, pencil);
   block.append(strip);
@@ -362,7 +360,9 @@ function nearest(strip, value) {
 function draw(i) {
   const element = place(i);
   if (!element) return;
-  const film = element.firstChild, strip = stripOf(i);
+  const film = element.querySelector('.film'), strip = stripOf(i);
+  element.querySelector('.where').setAttribute('aria-label', `Show where ${nameOf(i)} acts`);
+  element.querySelector('.pencil').setAttribute('aria-label', `Name ${nameOf(i)}`);
   element.classList.toggle('stale', !strip && film.children.length > 0);
   element.dataset.strip = strip ? `${strip.key}@${strip.sample}` : '';
   if (!strip) { film.strip = null; return; }
