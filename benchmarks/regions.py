@@ -2,7 +2,8 @@
 
 Where these are is told by the renderer's own layout and the colours of each image. For each region
 prints, over the samples, how much more the first direction moves inside than outside, by area, and
-the seconds it took to find. Ends with one line: the least of all ratios.
+the seconds it took to find. Ends with one line: the least of all ratios. `--picture FILE` draws the
+samples with each region marked, and below two rows with the first direction, 2 units either way.
 """
 
 import argparse
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sefa.editing import Recipe, edit
 from sefa.regions import inside_outside
+from sefa.rendering import to_uint8
 from ui import brush, engine
 
 REGIONS = ("mouth", "hair", "background")
@@ -36,39 +39,55 @@ def mask_of(region: str, image: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(mask[None], 2)[0] > 0.5
 
 
+def marked(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The image [3, 64, 64] with a region [32, 32] in pink."""
+    area = F.interpolate(mask[None, None].float(), scale_factor=2)[0]
+    return image + 0.5 * area * (torch.tensor([1.0, -0.5, 0.0])[:, None, None] - image)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=10)
+    parser.add_argument("--picture", type=Path, metavar="FILE")
     options = parser.parse_args()
     model = engine.open_model(engine.EMBEDDED)
     for _ in range(3):  # as a page has done before: it tells how long an image takes
         engine.draw(model, Recipe())
-    least = []
+    synthesize = model.loaded.generator.synthesize
+    least, rows = [], []
     for region in REGIONS:
-        ratios, seconds = [], []
+        ratios, seconds, columns = [], [], []
         for seed in range(options.first_seed, options.first_seed + options.samples):
             recipe = Recipe(seed=seed, num_samples=1)
             with torch.inference_mode():
                 w = model.loaded.ws(recipe)
-                image = model.loaded.generator.synthesize(w).clamp(-1, 1)[0]
+                image = synthesize(w).clamp(-1, 1)[0]
                 mask = mask_of(region, image)
                 start = time.perf_counter()
                 first = brush.find(model, recipe, 0, mask)[0]
                 seconds.append(time.perf_counter() - start)
                 vector, layers = model.loaded.vector(first.step)
                 ends = [
-                    model.loaded.generator.synthesize(edit(w, vector, a, layers)).clamp(-1, 1)
+                    synthesize(edit(w, vector, a, layers)).clamp(-1, 1)
                     for a in (first.step.alpha, -first.step.alpha)
                 ]
+                if options.picture:
+                    alphas = (2 * first.step.alpha, -2 * first.step.alpha)
+                    far = [synthesize(edit(w, vector, a, layers))[0] for a in alphas]
+                    columns.append(torch.cat([marked(image, mask), *far], 1))
             # On the images as they are, not at the brush's own resolution.
             inside = F.interpolate(mask[None, None].float(), scale_factor=2)[0, 0].bool()
             ratios.append(inside_outside((ends[0] - ends[1]) / 2, inside))
         least.append(min(ratios))
+        rows += [torch.cat(columns, 2)] if columns else []
         print(
             f"{region:10s}  least {min(ratios):.2f}  median {statistics.median(ratios):.2f}  "
             f"{' '.join(f'{r:.1f}' for r in ratios)}  {statistics.median(seconds):.2f} s"
         )
+    if options.picture:
+        pixels = to_uint8(torch.cat(rows, 1)[None])[0].numpy()
+        Image.fromarray(pixels).save(options.picture)
     print(f"least_ratio={min(least):.2f}")
 
 
