@@ -102,6 +102,7 @@ def test_on_a_gpu_all_strips_are_one_call(avatars, one_by_one, monkeypatch):
     wanted = Wanted(0, ((0, 5.0), (1, 5.0)))
     monkeypatch.setattr(engine, "synthesize_on_gpu", spy)
     monkeypatch.setattr(engine, "on_gpu", lambda model: True)
+    assert strips.strips(avatars, RECIPE, STEPS, Wanted(0, ())) == [] == calls
     assert [s["row"] for s in strips.strips(avatars, RECIPE, STEPS, wanted)] == [0, 1]
     assert calls == [2 * FRAMES]
     monkeypatch.setattr(engine, "on_zero_gpu", lambda model: True)  # in the request's own thread

@@ -55,10 +55,12 @@ def test_who_takes_several_places_is_not_overtaken_by_less_urgent_work():
 
 def test_what_can_wait_rests_until_nobody_waits():
     renderer = Renderer()
-    renderer.rest(60.0)  # nobody ever did
+    began = time.monotonic()
     renderer.run(MEASURE, int)
-    renderer.rest(60.0)
+    renderer.rest(began, 60.0)  # as long as the machine is up: nobody ever did
     renderer.run(STRIP, int)
     began = time.monotonic()
-    renderer.rest(0.2)
+    renderer.rest(0.2, 60.0)
     assert time.monotonic() - began > 0.1
+    renderer.run(STRIP, int)
+    renderer.rest(3600.0, 0.1)  # not for ever

@@ -34,6 +34,7 @@ SHIPPED = Path(checkpoints.__file__).parent / "demo_model" / "measurements"
 COUNT = 20  # directions of a selection that are measured, by eigenvalue
 SECONDS = 90.0  # that one call may take, and what it is at then; SEFA_MEASURE_SECONDS overrides
 REST_SECONDS = 1.0  # without a visitor's request, before the next batch is measured
+MOST_REST_SECONDS = 20.0  # under a crowd it goes on now and then
 MIXED_AT_LEAST = 4  # images of each layer that groups take
 MAX_KEPT = 64  # calibrations in memory, at most 250 kB each
 
@@ -154,7 +155,7 @@ def groups_are_quick(model: engine.OpenModel) -> bool:
 
 def turn(batch: Callable[[], Tensor]) -> Tensor:
     """How a batch is run: after all that somebody waits for, and never between two such things."""
-    engine.RENDERER.rest(REST_SECONDS)
+    engine.RENDERER.rest(REST_SECONDS, MOST_REST_SECONDS)
     return engine.RENDERER.run(MEASURE, batch)
 
 

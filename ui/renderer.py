@@ -47,9 +47,10 @@ class Renderer:
                 self._thread.start()
         return future
 
-    def rest(self, seconds: float) -> None:
-        """Returns when nobody has waited for an image for so long; before what can wait."""
-        while (left := self._wanted + seconds - time.monotonic()) > 0:
+    def rest(self, seconds: float, most: float) -> None:
+        """Returns when nobody has waited for an image for so long, or after `most` seconds."""
+        end = time.monotonic() + most
+        while (left := min(self._wanted + seconds, end) - time.monotonic()) > 0:
             time.sleep(left)
 
     def _work(self) -> None:

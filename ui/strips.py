@@ -90,12 +90,12 @@ def positions(limit: float, count: int) -> list[float]:
 def strips(
     model: engine.OpenModel, recipe: Recipe, steps: Sequence[Edit], wanted: Wanted
 ) -> list[dict[str, Any]]:
-    """The first of the strips that are wanted, as many as there is time for; see `strip`."""
+    """The first of the strips that are wanted, as many as there is time for; see `draw_strips`."""
     if wanted.sample >= recipe.num_samples:
         raise UserError(f"There is no sample {wanted.sample}.")
     rows = [(i, limit) for i, limit in wanted.rows if i < len(steps)]
     count = FEW_FRAMES if engine.seconds_per_image(model) > SLOW_SECONDS else FRAMES
-    if engine.on_gpu(model):  # one call, whatever it takes: calls are counted
+    if rows and engine.on_gpu(model):  # one call, whatever it takes: calls are counted
         return draw_strips(model, recipe, steps, wanted.sample, rows, count)
     start, found = time.monotonic(), []
     for row in rows:
