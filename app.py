@@ -56,7 +56,7 @@ from ui.controls import (
     split_edits,
     write_steps,
 )
-from ui.gallery import REGION, STAMP, frame, gallery
+from ui.gallery import STAMP, frame, gallery, sends
 from ui.rows import (
     Row,
     has_view,
@@ -656,7 +656,7 @@ def build_page() -> gr.Blocks:
             find_region_event,
             [*controls, region],
             everything,
-            js=REGION,
+            js=sends("region"),
             **private,
             concurrency_id="strips",
             show_progress="full",
@@ -666,7 +666,7 @@ def build_page() -> gr.Blocks:
             rename,
             [*controls, naming],
             everything,
-            js=strips.NAMING,
+            js=sends("naming"),
             **private,
             show_progress="hidden",
         ).success(**draw)

@@ -36,6 +36,12 @@ def inside_outside(change: Tensor, mask: Tensor) -> float:
     return (size[..., mask].mean() / size[..., ~mask].mean().clamp(min=1e-12)).item()
 
 
+def check_region(mask: Tensor) -> None:
+    """Raises `UserError` for a mask that is empty or all of the image."""
+    if not mask.any() or mask.all():
+        raise UserError("Brush over a part of the image: there must be an inside and an outside.")
+
+
 def region_directions(
     changes: Tensor, mask: Tensor, count: int, terms: int
 ) -> tuple[Tensor, Tensor]:
@@ -49,8 +55,7 @@ def region_directions(
 
     Raises `UserError` where the mask is empty or all of the image, or nothing moves at all.
     """
-    if not mask.any() or mask.all():
-        raise UserError("Brush over a part of the image: there must be an inside and an outside.")
+    check_region(mask)
     parts = changes.double().flatten(1, 2)  # [M, N C, r, r]
     inside, outside = (energy(parts[..., area]) for area in (mask, ~mask))
     scale = outside.diagonal().mean()

@@ -868,5 +868,6 @@ def test_a_slow_gallery_is_drawn_when_the_slider_is_let_go(monkeypatch):
     monkeypatch.setattr(engine, "is_live", lambda model, num_samples: False)
     values = request_values(slider0=2.0)
     assert app.follow(*values, 1, True) == gr.skip()
+    assert app.settle(*values, 1, False)["live"] is False  # strips stand in meanwhile
     # The keyboard and the number beside a slider drag nothing.
     assert app.follow(*values, 1, False)["after"] == app.settle(*values, 2, False)["after"]

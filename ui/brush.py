@@ -17,7 +17,7 @@ from sefa.calibration import LARGEST, NATURAL
 from sefa.editing import MAX_ALPHA, MAX_QUERY, MAX_SAMPLES, MAX_TERMS, Edit, Recipe, edit, integer
 from sefa.errors import UserError
 from sefa.factorization import parse_layers
-from sefa.regions import inside_outside, region_directions
+from sefa.regions import check_region, inside_outside, region_directions
 from sefa.rendering import take_rows
 from ui import engine, measuring
 from ui.renderer import STRIP
@@ -105,8 +105,7 @@ def find(
     """
     if sample >= recipe.num_samples:
         raise UserError(f"There is no sample {sample}.")
-    if not mask.any() or mask.all():
-        raise UserError("Brush over a part of the image: there must be an inside and an outside.")
+    check_region(mask)  # before anything is drawn
     one = replace(recipe, seed=recipe.seed + sample, num_samples=1)
     generator = model.loaded.generator
     side = min(SIDE, generator.resolution)

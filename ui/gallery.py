@@ -65,11 +65,18 @@ STAMP = """(...inputs) => {
     return inputs;
 }"""
 
-# Run before the request for what moves a brushed region leaves: fills in which, its last input.
-REGION = """(...inputs) => {
-    inputs[inputs.length - 1] = JSON.stringify(window.sefa.region ?? {});
+
+def sends(name: str, otherwise: str = "{}", first: str = "") -> str:
+    """The script run before a request leaves whose last input is `window.sefa[name]`, as JSON.
+
+    otherwise: what is sent where there is none; first: a statement to run before.
+    """
+    return f"""(...inputs) => {{
+    {first}
+    inputs[inputs.length - 1] = JSON.stringify(window.sefa.{name} ?? {otherwise});
     return inputs;
-}"""
+}}"""
+
 
 TEMPLATE = """
 <div class="frames" data-view="after" role="group" aria-label="Samples"></div>

@@ -26,6 +26,7 @@ from sefa.export import encode_images, resize_images
 from sefa.regions import change_map
 from sefa.rendering import take_rows
 from ui import engine
+from ui.gallery import sends
 from ui.renderer import STRIP
 
 FRAMES = 9  # of a strip, 0 in the middle
@@ -200,18 +201,8 @@ def component() -> gr.HTML:
     )
 
 
-# Run by the page before a request for strips leaves: fills in which, the last of its inputs.
-ASK = """(...inputs) => {
-    window.sefa.asked.left = true;
-    inputs[inputs.length - 1] = JSON.stringify(window.sefa.wanted ?? {sample: 0, rows: [], number: 0});
-    return inputs;
-}"""
-
-# The same for the name that a visitor has given to a row.
-NAMING = """(...inputs) => {
-    inputs[inputs.length - 1] = JSON.stringify(window.sefa.naming ?? {});
-    return inputs;
-}"""
+# Run before a request for strips leaves, which it notes.
+ASK = sends("wanted", "{sample: 0, rows: [], number: 0}", "window.sefa.asked.left = true;")
 
 CSS = """
 #strips { display: none; }
