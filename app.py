@@ -187,7 +187,13 @@ def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any
         model = engine.open_model(engine.EMBEDDED)
         recipe = replace(recipe, model=model.name, layers="all", edits=(), names=(), class_index=0)
     generator = model.loaded.generator
-    recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
+    recipe, misfits = fit(
+        recipe,
+        generator.num_ws,
+        generator.w_dim,
+        generator.label_dim,
+        has_noise=generator.has_noise,
+    )
     return lay_out(model, recipe, [*notices, *misfits])
 
 
@@ -220,7 +226,13 @@ def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any
         except UserError as error:
             notices.append(str(error))
     recipe = replace(recipe, order=order_name(wish["order"]))
-    recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
+    recipe, misfits = fit(
+        recipe,
+        generator.num_ws,
+        generator.w_dim,
+        generator.label_dim,
+        has_noise=generator.has_noise,
+    )
     brushed = brushed_of(values) if model.name == shown else []
     if recipe.layers != wish["shown_layers"]:  # what is looked for now is something else
         used = {(change.layers, change.direction) for change in recipe.edits}
