@@ -90,6 +90,7 @@ BELOW = {
     "measurements.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
     "rendering.py": ["sefa.formats", "sefa.export", "sefa.measurements"],
     "export.py": ["sefa.formats", "sefa.generators"],
+    "pictures.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
     "directions_file.py": ["sefa.generators", "sefa.rendering"],
 }
 
