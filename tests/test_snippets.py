@@ -72,8 +72,9 @@ RECIPES = [*EXTREME.values(), *range(8)]
 def in_a_fresh_process(words, folder):
     """Runs words in `folder` with this project at hand, as in a clone of it."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "SEFA_DEVICE": "cpu"}
-    options = {"capture_output": True, "text": True, "check": False}
-    done = subprocess.run(words, cwd=folder, env=environ, **options)
+    done = subprocess.run(
+        words, cwd=folder, env=environ, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "Warning" not in done.stderr, done.stderr
 
