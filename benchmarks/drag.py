@@ -37,12 +37,13 @@ MOVE = """async value => {
 def serve(port: int, trivial: bool) -> None:
     sys.path.insert(0, str(ROOT))
     import app
+    from sefa.editing import Recipe
     from ui import engine
 
     page = app.build_page()
     if trivial:
         model = engine.open_model(engine.EMBEDDED)
-        made = engine.edited_frames(model, app.Recipe())
+        made = engine.edited_frames(model, Recipe())
         engine.edited_frames = lambda *_: made
     page.queue().launch(server_port=port, run_history=False, ssr_mode=False)
 

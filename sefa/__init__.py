@@ -11,7 +11,7 @@
 from pathlib import Path
 
 from sefa import formats, generators
-from sefa.editing import Edit, Recipe, edit
+from sefa.editing import Edit, Mix, Recipe, edit, mix
 from sefa.errors import CheckpointError, UserError
 from sefa.factorization import Directions, factorize, format_layers, parse_layers
 from sefa.generators.generator import Disposable, Generator
@@ -37,11 +37,13 @@ __all__ = [
     "Directions",
     "Edit",
     "Generator",
+    "Mix",
     "Recipe",
     "UserError",
     "edit",
     "factorize",
     "format_layers",
     "load_generator",
+    "mix",
     "parse_layers",
 ]

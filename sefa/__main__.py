@@ -27,7 +27,14 @@ import checkpoints
 from sefa import Directions, Generator, edit, format_layers, load_generator
 from sefa.baselines import METHODS, PCA_SEEDS, RANDOM_SEED, directions_by, stands_out
 from sefa.calibration import SHARE
-from sefa.commands import OneLineParser, check_folder, exit_code, make_folder
+from sefa.commands import (
+    OneLineParser,
+    check_folder,
+    count_on,
+    download_bar,
+    exit_code,
+    make_folder,
+)
 from sefa.comparison import NOTICED, EqualChange, equal_change
 from sefa.editing import MAX_SEED, Recipe
 from sefa.errors import UserError
@@ -405,14 +412,7 @@ def load_model(source: str) -> tuple[Generator, Labels]:
 
     Raises UserError.
     """
-    # delay: a file that is here already shows no bar.
-    options = {"desc": "Downloading", "unit": "B", "unit_scale": True, "delay": 0.5}
-    with tqdm(**options, leave=False, disable=None) as bar:
-
-        def progress(done_bytes: int, total_bytes: int | None) -> None:
-            bar.total = total_bytes
-            bar.update(done_bytes - bar.n)
-
+    with download_bar() as progress:
         path = checkpoints.fetch(source, progress=progress).path
     generator = load_generator(path).to(default_device())
     labels = checkpoints.load_labels(source, path, generator)
@@ -458,16 +458,6 @@ def find_directions(generator: Generator, options: argparse.Namespace) -> dict[s
             print(f"{title}: {', '.join(f'{value:.4g}' for value in eigenvalues)}")
         found[method] = directions
     return found
-
-
-def count_on(bar: tqdm):
-    """A `progress(done, total)` that moves a bar."""
-
-    def progress(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    return progress
 
 
 def method_text(method: str, directions: Directions) -> str:

@@ -1,11 +1,14 @@
-"""What the command lines share: one-line errors, exit codes, folders to write to."""
+"""What the command lines share: one-line errors, exit codes, bars, folders to write to."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
 
 from sefa.errors import UserError
 
@@ -35,6 +38,25 @@ def exit_code(run: Callable[[], None]) -> int:
     except SystemExit as finished:  # --help
         return finished.code or 0
     return 0
+
+
+@contextmanager
+def download_bar() -> Iterator[Callable[[int, int | None], None]]:
+    """A `progress(done_bytes, total_bytes)` for a download, which moves a bar on stderr."""
+    # delay: a file that is here already shows no bar.
+    options = {"desc": "Downloading", "unit": "B", "unit_scale": True, "delay": 0.5}
+    with tqdm(**options, leave=False, disable=None) as bar:
+        yield count_on(bar)
+
+
+def count_on(bar: tqdm) -> Callable[[int, int | None], None]:
+    """A `progress(done, total)` that moves a bar."""
+
+    def progress(done: int, total: int | None) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return progress
 
 
 def check_folder(folder: str) -> None:

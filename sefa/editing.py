@@ -1,4 +1,4 @@
-"""The edit w + alpha * n, and the Recipe: one frozen value that holds what a visitor has set.
+"""The edit w + alpha * n, the mix of samples, and the Recipe: all that a visitor has set, frozen.
 
 A recipe outlives everything else: links, PNGs and the command line carry it. `alpha` is raw, in
 units of the unit vector; a direction is named by layers and eigenvalue index under `factorize`'s
@@ -16,6 +16,13 @@ model.
 
 separated by "~", each `layers:direction:name`; a "-" before the name says that it is a negative
 alpha that brings what the name says. No name holds a "~", a ":" or begins with "-".
+What the samples are before any edit may depend on two more seeds:
+
+    mix=7:4-9&noise=3
+
+`mix` is `seed:layers`: at these layers the w of every sample is that of the sample of this seed.
+`noise` is for the families that add noise to their features; without it, it is what the checkpoint
+stores.
 """
 
 import math
@@ -28,7 +35,7 @@ from urllib.parse import parse_qsl, urlencode
 from torch import Tensor
 
 from sefa.errors import UserError, show
-from sefa.factorization import format_layers, parse_layers
+from sefa.factorization import Layers, format_layers, parse_layers
 
 VERSION = 1
 MAX_SEED = 2**32 - 1  # what numpy.random.RandomState takes
@@ -87,6 +94,23 @@ def edit(w: Tensor, direction: Tensor, alpha: float, layers: Iterable[int]) -> T
     return edited
 
 
+def mix(w: Tensor, other: Tensor, layers: Layers) -> Tensor:
+    """w [N, num_ws, w_dim] with the indices `layers` of other [N or 1, num_ws, w_dim] in their place.
+
+    A new tensor, of w's dtype and device. Style mixing (Karras et al., "A Style-Based Generator
+    Architecture", CVPR 2019, section 3.1), with any layers instead of all beyond a point.
+    """
+    if w.ndim != 3 or other.shape[1:] != w.shape[1:] or len(other) not in (1, len(w)):
+        raise UserError(
+            f"A mix needs w [N, num_ws, w_dim] twice, the second time N or one, "
+            f"found {list(w.shape)} and {list(other.shape)}."
+        )
+    indices = parse_layers(layers, w.shape[1])
+    mixed = w.clone()
+    mixed[:, indices] = other[:, indices].to(w)
+    return mixed
+
+
 @dataclass(frozen=True)
 class Edit:
     """One direction and how far to go along it.
@@ -142,6 +166,29 @@ class Named:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """Another sample, and where w is its own.
+
+    seed: 0 to MAX_SEED, of the same class, psi and cutoff as the samples that it is mixed into.
+    layers: w indices, "all" or as `format_layers` writes them.
+    """
+
+    seed: int
+    layers: str
+
+    def to_text(self) -> str:
+        return f"{self.seed}:{self.layers}"
+
+    @classmethod
+    def from_text(cls, text: str) -> "Mix":
+        """Raises `UserError` unless `text` is a well-formed mix within bounds."""
+        seed, colon, layers = text.partition(":")
+        if not colon:
+            raise UserError(f"{text[:40]!r} is not a mix (seed:layers).")
+        return cls(integer(seed, "the seed", 0, MAX_SEED), canonical_layers(layers))
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a visitor has set. Sample i is seed `seed + i`.
 
@@ -152,6 +199,8 @@ class Recipe:
     layers, order, num_semantics: which directions have sliders: those of some layers, or one of
         VIEWS; in which of ORDERS; how many. edits: what is applied, in any layers.
     names: what directions are called, at most MAX_NAMES; nothing depends on them but what is shown.
+    mix: where the w of all samples is another's, before the edits.
+    noise_seed: 0 to MAX_SEED, of the noise of all samples; None for what the checkpoint stores.
     """
 
     model: str = "avatars"
@@ -165,6 +214,8 @@ class Recipe:
     num_semantics: int = 5
     edits: tuple[Edit, ...] = ()
     names: tuple[Named, ...] = ()
+    mix: Mix | None = None
+    noise_seed: int | None = None
 
     def seeds(self) -> list[int]:
         return [self.seed + i for i in range(self.num_samples)]
@@ -172,7 +223,8 @@ class Recipe:
     def originals(self) -> "Recipe":
         """The recipe of the unedited samples.
 
-        The same for all that differ in edits, sliders and names.
+        The same for all that differ in edits, sliders and names. What is mixed into them and their
+        noise are theirs.
         """
         return replace(self, edits=(), names=(), layers="all", order="eigenvalue", num_semantics=1)
 
@@ -184,6 +236,10 @@ class Recipe:
             pairs.append(("cutoff", str(self.truncation_cutoff)))
         if self.class_index:
             pairs.append(("class", str(self.class_index)))
+        if self.mix is not None:
+            pairs.append(("mix", self.mix.to_text()))
+        if self.noise_seed is not None:
+            pairs.append(("noise", str(self.noise_seed)))
         pairs.append(("layers", self.layers))
         if self.order != Recipe.order:
             pairs.append(("order", self.order))
@@ -423,6 +479,8 @@ QUERY_FIELDS = {
         lambda text: integer(text, "the truncation cutoff", 0, MAX_LAYERS),
     ),
     "class": ("class_index", lambda text: integer(text, "the class", 0, 10**6)),
+    "mix": ("mix", Mix.from_text),
+    "noise": ("noise_seed", lambda text: integer(text, "the noise seed", 0, MAX_SEED)),
     "layers": ("layers", canonical_view),
     "order": ("order", order_name),
     "k": ("num_semantics", lambda text: integer(text, "the number of semantics", 1, MAX_SEMANTICS)),
@@ -431,8 +489,13 @@ LISTS = {"edits", "names"}
 assert {field for field, _ in QUERY_FIELDS.values()} | LISTS == {f.name for f in fields(Recipe)}
 
 
-def fit(recipe: Recipe, num_ws: int, w_dim: int, label_dim: int) -> tuple[Recipe, list[str]]:
-    """The recipe with what this model cannot do left out, and one sentence for each such part."""
+def fit(
+    recipe: Recipe, num_ws: int, w_dim: int, label_dim: int, *, has_noise: bool = True
+) -> tuple[Recipe, list[str]]:
+    """The recipe with what this model cannot do left out, and one sentence for each such part.
+
+    The numbers are those of its `Generator`.
+    """
     notices: list[str] = []
 
     def misfit(layers: str, indices: Iterable[int] = ()) -> str | None:
@@ -466,6 +529,16 @@ def fit(recipe: Recipe, num_ws: int, w_dim: int, label_dim: int) -> tuple[Recipe
         valid = f"classes are 0 to {label_dim - 1}" if label_dim else "it has no classes"
         notices.append(f"This model has no class {class_index}; {valid}.")
         class_index = 0
+    mixed = recipe.mix
+    if mixed is not None:
+        one = "this model has one layer, and a mix takes two." if num_ws == 1 else None
+        if reason := one or misfit(mixed.layers):
+            notices.append(f"The mix {mixed.to_text()[:80]} was left out: {reason}")
+            mixed = None
+    noise_seed = recipe.noise_seed
+    if noise_seed is not None and not has_noise:
+        notices.append(f"The noise seed {noise_seed} was left out: this model has no noise.")
+        noise_seed = None
     fitted = replace(
         recipe,
         layers=layers,
@@ -473,5 +546,7 @@ def fit(recipe: Recipe, num_ws: int, w_dim: int, label_dim: int) -> tuple[Recipe
         edits=tuple(edits),
         names=tuple(names),
         class_index=class_index,
+        mix=mixed,
+        noise_seed=noise_seed,
     )
     return fitted, notices

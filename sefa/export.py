@@ -133,7 +133,7 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
     if target == (width, height):
         return images
     method = Image.Resampling.LANCZOS if size < max(width, height) else Image.Resampling.BICUBIC
-    resized = [np.asarray(_to_pil(image).resize(target, method)) for image in images]
+    resized = [np.asarray(to_pil(image).resize(target, method)) for image in images]
     return np.stack(resized).reshape(len(images), target[1], target[0], channels)
 
 
@@ -142,10 +142,11 @@ def encode_images(images: np.ndarray, image_format: str = "jpeg") -> list[str]:
 
     "png" is lossless; "jpeg" is a third to a quarter of its size.
     """
-    return [_data_uri(_to_pil(image), image_format) for image in images]
+    return [_data_uri(to_pil(image), image_format) for image in images]
 
 
-def _to_pil(image: np.ndarray) -> Image.Image:
+def to_pil(image: np.ndarray) -> Image.Image:
+    """uint8 [H, W, C], C 1 (grey), 3 (RGB) or 4 (RGB and alpha) -> Pillow's image; else ValueError."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4):
         raise ValueError(
             f"expected uint8 [H, W, 1, 3 or 4], found {image.dtype} {list(image.shape)}"

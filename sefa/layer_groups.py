@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sefa.calibration import Progress, Synthesize, changes_by_scale
+from sefa.editing import mix
 from sefa.factorization import format_layers
 
 # Two groups are worth it when their changes are this far apart: as if 15 % of the change was found
@@ -104,9 +105,7 @@ def layer_effects(
     before, others = shown(synthesize(w)), w.roll(1, 0)
     rows = []
     for index in range(w.shape[1]):
-        mixed = w.clone()
-        mixed[:, index] = others[:, index]
-        change = shown(synthesize(mixed)) - before
+        change = shown(synthesize(mix(w, others, [index]))) - before
         rows.append(changes_by_scale(change).double().mean(1).flip(0).cpu())
         if progress is not None:
             progress(len(rows), w.shape[1])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sefa import load_generator
 from sefa.calibration import Calibration, Progress, calibrate, natural_spread
-from sefa.editing import Edit, Recipe, combine, edit
+from sefa.editing import Edit, Recipe, combine, edit, mix
 from sefa.factorization import Directions, factorize, parse_layers
 from sefa.generators.generator import Generator
 from sefa.layer_groups import LayerEffects, LayerGroup, layer_effects, suggest_groups
@@ -154,23 +154,34 @@ class LoadedModel:
     def ws(self, recipe: Recipe, edited: bool = True) -> Tensor:
         """w [num_samples, num_ws, w_dim] of a recipe, with or without its edits.
 
-        Raises `UserError` for layers, directions or a class that the model does not have.
+        What is mixed into the samples is part of them, edited or not. Raises `UserError` for layers,
+        directions or a class that the model does not have.
         """
         return self.inputs(recipe, edited)[0]
 
     def inputs(self, recipe: Recipe, edited: bool = True) -> tuple[Tensor, dict[str, Any]]:
         """What `render` needs for the images of a recipe: (w, conditions), see `ws`."""
-        generator = self.generator
-        z = generator.sample_z(recipe.seeds()).to(generator.device)
-        label = generator.one_hot(recipe.class_index, len(z))
-        label = None if label is None else label.to(z)
         with torch.inference_mode():
-            w = generator.map(z, label, recipe.truncation_psi, recipe.truncation_cutoff)
-            conditions = generator.conditions(label, recipe.truncation_psi)
+            w, label = self.mapped(recipe, recipe.seeds())
+            if recipe.mix is not None:
+                other, _ = self.mapped(recipe, [recipe.mix.seed])
+                w = mix(w, other, recipe.mix.layers)
+            conditions = self.generator.conditions(label, recipe.truncation_psi, recipe.noise_seed)
             for change in recipe.edits if edited else ():
                 vector, layers = self.vector(change)
                 w = edit(w, vector, change.alpha, layers)
         return w, conditions
+
+    def mapped(self, recipe: Recipe, seeds: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """(w [N, num_ws, w_dim], label [N, label_dim] or None) of any seeds, truncated, in the class
+        of a recipe.
+        """
+        generator = self.generator
+        z = generator.sample_z(seeds).to(generator.device)
+        label = generator.one_hot(recipe.class_index, len(z))
+        label = None if label is None else label.to(z)
+        w = generator.map(z, label, recipe.truncation_psi, recipe.truncation_cutoff)
+        return w, label
 
     def vector(self, change: Edit) -> tuple[Tensor, list[int]]:
         """The direction [w_dim] float64 of an edit, and the w indices that it is for.

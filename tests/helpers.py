@@ -234,7 +234,7 @@ class TinyConditional(Generator):
         shape = len(w), self.num_channels, self.resolution, self.resolution
         return (truncation_psi * x).tanh().view(shape)
 
-    def conditions(self, label, truncation_psi):
+    def conditions(self, label, truncation_psi, noise_seed=None):
         return {"label": label, "truncation_psi": truncation_psi}
 
     def layer_weights(self, layers):

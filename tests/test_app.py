@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 import app
 import checkpoints
 import sefa
-from app import CONTROLS
 from sefa.editing import MAX_ALPHA, MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS, Edit, Named, Recipe, fit
 from sefa.errors import UserError
 from sefa.generators import FAMILIES
@@ -35,7 +34,8 @@ from tests.helpers import TinyConditional, is_one_sentence, tiny_conditional, ti
 from tests.hub import FakeHub
 from tests.pages import decode
 from tests.serving import ROOT
-from ui import controls, engine
+from ui import api, controls, engine, events, layout
+from ui.controls import CONTROLS
 
 BAD_NAMES = [
     "demo_model/avatars.safetensors",
@@ -78,8 +78,8 @@ DEFAULT = Recipe()
 def request_values(recipe: Recipe = DEFAULT, **changes) -> list:
     """What the page sends for a recipe of the embedded model: CONTROLS, then the sliders."""
     steps = [Edit.along(recipe.layers, i, 1.0) for i in range(MAX_SEMANTICS)]  # units are raw
-    alphas, kept = app.split_edits(recipe, steps)
-    controls = {
+    alphas, kept = controls.split_edits(recipe, steps)
+    sent = {
         "model": recipe.model,
         "layers": recipe.layers,
         "custom": "",
@@ -102,8 +102,8 @@ def request_values(recipe: Recipe = DEFAULT, **changes) -> list:
         if name.startswith("slider"):
             alphas[int(name[6:])] = value
         else:
-            controls[name] = value
-    return [*(controls[name] for name in CONTROLS), *alphas]
+            sent[name] = value
+    return [*(sent[name] for name in CONTROLS), *alphas]
 
 
 def shown(updates) -> dict:
@@ -111,9 +111,9 @@ def shown(updates) -> dict:
 
     And "alpha 0", ...: how far each slider goes along its direction.
     """
-    arguments = app.first_values(updates)
+    arguments = layout.first_values(updates)
     values = {name: argument.get("value") for name, argument in arguments.items()}
-    for i, step in enumerate(app.read_steps(values["shown_rows"])):
+    for i, step in enumerate(controls.read_steps(values["shown_rows"])):
         values[f"alpha {i}"] = controls.alpha_of(values[f"slider {i}"], step)
     return values
 
@@ -152,16 +152,16 @@ RECIPES = {
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_what_the_page_shows_reads_back_as_the_recipe(recipe, avatars):
-    updates = app.lay_out(avatars, recipe, [])
+    updates = layout.lay_out(avatars, recipe, [])
     values = shown(updates)
     sliders = [values[f"slider {i}"] for i in range(MAX_SEMANTICS)]
-    again = app.read([*(values[name] for name in CONTROLS), *sliders])
+    again = controls.read([*(values[name] for name in CONTROLS), *sliders])
     # The kept edits come first; their sum does not depend on the order.
     assert sorted(e.to_text() for e in again.edits) == sorted(e.to_text() for e in recipe.edits)
     assert again.to_query().partition("&edits")[0] == recipe.to_query().partition("&edits")[0]
     # Every slider reaches its own value: Gradio refuses what lies outside.
-    arguments = app.first_values(updates)
-    rows = app.read_steps(values["shown_rows"])
+    arguments = layout.first_values(updates)
+    rows = controls.read_steps(values["shown_rows"])
     assert 0 < len(rows) <= recipe.num_semantics + len(recipe.edits)
     for i in range(len(rows)):
         slider = arguments[f"slider {i}"]
@@ -172,14 +172,14 @@ def test_what_the_page_shows_reads_back_as_the_recipe(recipe, avatars):
 
 def test_truncating_no_layer_is_shown_as_psi_one(avatars):
     # The cutoff field's 0 means all layers; psi 1 changes nothing, so the images are the same.
-    values = shown(app.lay_out(avatars, Recipe(truncation_cutoff=0, truncation_psi=0.2), []))
+    values = shown(layout.lay_out(avatars, Recipe(truncation_cutoff=0, truncation_psi=0.2), []))
     assert (values["psi"], values["cutoff"]) == (1.0, 0)
 
 
 def test_edits_of_one_slider_add_up_as_far_as_a_slider_goes():
     recipe = Recipe(edits=(Edit.along("all", 0, 80.0),) * 2 + (Edit.along("all", 1, 1.5),) * 2)
     steps = [Edit.along("all", i, 0.5) for i in range(5)]
-    units, kept = app.split_edits(recipe, steps)
+    units, kept = controls.split_edits(recipe, steps)
     # Together 160, which no slider and no recipe holds: the second stays an edit of its own.
     assert units[:2] == [160.0, 6.0] and [e.alpha for e in kept] == [80.0]
 
@@ -192,17 +192,17 @@ def test_a_slider_counts_in_units_and_a_recipe_in_alphas():
         Edit.along("all", 2, -0.0333),
         Edit("all", ((1, 0.6), (4, -0.8)), 3.0),
     )
-    assert app.read(values).edits == edits
-    units, kept = app.split_edits(Recipe(edits=edits), app.read_steps(steps))
+    assert controls.read(values).edits == edits
+    units, kept = controls.split_edits(Recipe(edits=edits), controls.read_steps(steps))
     assert units == pytest.approx([2.0, -0.1, 1.5]) and not kept
     with pytest.raises(UserError, match="A slider must be a number from -50 to 50"):
-        app.read(request_values(shown_rows=steps, slider2=50.1))
+        controls.read(request_values(shown_rows=steps, slider2=50.1))
 
 
 @pytest.mark.parametrize("rows", ["x", "all:0:0", "all:0:-1", "99:0:1", "all:0:1e9", 7, "\0"])
 def test_rows_that_are_none_are_one_sentence(rows):
     with pytest.raises(gr.Error) as raised:
-        app.settle(*request_values(shown_rows=rows, slider0=1.0), 1, False)
+        events.settle(*request_values(shown_rows=rows, slider0=1.0), 1, False)
     assert is_one_sentence(raised.value.message), raised.value.message
 
 
@@ -234,12 +234,12 @@ HOSTILE_VALUES = [
 @pytest.mark.parametrize("changes", HOSTILE_VALUES, ids=str)
 def test_a_value_out_of_range_is_one_sentence(changes):
     with pytest.raises(gr.Error) as raised:
-        app.settle(*request_values(**changes), 1, False)
+        events.settle(*request_values(**changes), 1, False)
     assert is_one_sentence(raised.value.message), raised.value.message
 
 
 @pytest.mark.parametrize("sequence", [None, "x", math.nan, math.inf, [1], {}, -1, 2**64])
-@pytest.mark.parametrize("event", [app.follow, app.settle])
+@pytest.mark.parametrize("event", [events.follow, events.settle])
 def test_a_sequence_that_is_no_number_is_one_sentence(event, sequence):
     with pytest.raises(gr.Error) as raised:
         event(*request_values(), sequence, False)
@@ -250,13 +250,13 @@ def test_a_sequence_that_is_no_number_is_one_sentence(event, sequence):
     "kept", [["x"], "\0~~:::", "x" * 200_000, "99:1:3", {"a": 1}, 5, "~" * 999]
 )
 def test_garbage_among_the_kept_edits_is_ignored(kept):
-    assert app.read(request_values(kept=kept)) == Recipe()
+    assert controls.read(request_values(kept=kept)) == Recipe()
 
 
 @pytest.mark.parametrize("kept", ["all:9999:3", "63:0:1", "all:1*0.5+60000*0.5:1"])
 def test_a_kept_edit_that_the_model_cannot_do_is_one_sentence(kept):
     with pytest.raises(gr.Error) as raised:
-        app.settle(*request_values(kept=kept), 1, False)
+        events.settle(*request_values(kept=kept), 1, False)
     assert is_one_sentence(raised.value.message)
 
 
@@ -264,7 +264,7 @@ def test_a_kept_edit_that_the_model_cannot_do_is_one_sentence(kept):
 
 
 def open_link(**query):
-    return app.open_link(SimpleNamespace(query_params=query))
+    return events.open_link(SimpleNamespace(query_params=query))
 
 
 def test_no_query_leaves_the_page_as_it_is():
@@ -327,7 +327,7 @@ def test_any_link_opens_and_can_be_drawn(query, edits):
     if updates != gr.skip():
         values = shown(updates)
         sliders = [values[f"slider {i}"] for i in range(MAX_SEMANTICS)]
-        recipe = app.read([*(values[name] for name in CONTROLS), *sliders])
+        recipe = controls.read([*(values[name] for name in CONTROLS), *sliders])
         generator = engine.open_model("avatars").loaded.generator
         assert fit(recipe, generator.num_ws, generator.w_dim, 0) == (recipe, [])
 
@@ -337,37 +337,37 @@ def test_any_link_opens_and_can_be_drawn(query, edits):
 
 def test_other_layers_bring_their_own_sliders_and_keep_the_edits():
     recipe = Recipe(edits=(Edit.along("all", 2, 1.5),))
-    before = app.first_values(app.lay_out(engine.open_model("avatars"), recipe, []))
-    updates = app.choose(*request_values(recipe, layers="0-1"))
-    after, values = app.first_values(updates), shown(updates)
+    before = layout.first_values(layout.lay_out(engine.open_model("avatars"), recipe, []))
+    updates = events.choose(*request_values(recipe, layers="0-1"))
+    after, values = layout.first_values(updates), shown(updates)
     assert values["shown_layers"] == "0-1" and values["kept"] == "all:2:1.5"
     assert before["slider 0"] != after["slider 0"] or before["slider 1"] != after["slider 1"]
     # Back again, the kept edit is on its slider.
-    values = shown(app.choose(*request_values(shown_layers="0-1", kept="all:2:1.5")))
+    values = shown(events.choose(*request_values(shown_layers="0-1", kept="all:2:1.5")))
     assert values["alpha 2"] == 1.5 and values["kept"] == ""
 
 
 def test_layers_that_the_model_lacks_are_a_notice_and_change_nothing(avatars):
-    updates = app.choose(*request_values(layers="custom", custom="99"))
+    updates = events.choose(*request_values(layers="custom", custom="99"))
     valid = f"layers are 0 to {avatars.loaded.generator.num_ws - 1}."
     assert f"no layer 99; {valid}" in notice_of(updates)
     assert shown(updates)["shown_layers"] == "all"
-    for endpoint in (app.factorize, app.edit):
+    for endpoint in (api.factorize, api.edit):
         with pytest.raises(gr.Error) as raised:
             endpoint(layers="99")
         assert raised.value.message.endswith(valid)
 
 
 def test_choosing_custom_waits_for_what_is_typed():
-    updates = app.choose(*request_values(layers="custom", custom=""))
+    updates = events.choose(*request_values(layers="custom", custom=""))
     assert not notice_of(updates) and shown(updates)["shown_layers"] == "all"
-    values = shown(app.choose(*request_values(layers="custom", custom=" 1, 0,2 ")))
+    values = shown(events.choose(*request_values(layers="custom", custom=" 1, 0,2 ")))
     assert values["shown_layers"] == "0-2"
 
 
 @pytest.mark.parametrize("name", BAD_NAMES, ids=str)
 def test_a_model_that_is_not_offered_leaves_the_page_as_it_was(name):
-    updates = app.choose(*request_values(model=name, slider0=2.0))
+    updates = events.choose(*request_values(model=name, slider0=2.0))
     assert "Staying with avatars." in notice_of(updates)
     assert shown(updates)["shown_model"] == "avatars" and shown(updates)["alpha 0"] == 2.0
 
@@ -401,12 +401,12 @@ def nothing_touched():
 def test_a_name_that_is_not_offered_opens_nothing(name):
     shown_name = name if isinstance(name, str) else str(name)
     calls = [
-        lambda: app.factorize(name),
-        lambda: app.edit(name),
-        lambda: app.follow(*request_values(shown_model=shown_name), 1, False),
-        lambda: app.settle(*request_values(shown_model=shown_name), 1, False),
+        lambda: api.factorize(name),
+        lambda: api.edit(name),
+        lambda: events.follow(*request_values(shown_model=shown_name), 1, False),
+        lambda: events.settle(*request_values(shown_model=shown_name), 1, False),
     ]
-    app.settle(*request_values(), 1, False)  # what is imported late is there now
+    events.settle(*request_values(), 1, False)  # what is imported late is there now
     with nothing_touched():
         for call in calls:
             with pytest.raises(gr.Error) as raised:
@@ -415,7 +415,7 @@ def test_a_name_that_is_not_offered_opens_nothing(name):
             assert is_one_sentence(raised.value.message)
         open_link(model=shown_name)
         # Picking a model is the way out of a page that shows one which is no longer there.
-        assert shown(app.choose(*request_values(shown_model=shown_name)))["model"] == "avatars"
+        assert shown(events.choose(*request_values(shown_model=shown_name)))["model"] == "avatars"
 
 
 # --- the public endpoints -------------------------------------------------------------------------
@@ -435,9 +435,9 @@ def test_two_endpoints_are_public(client):
 @pytest.mark.parametrize(
     ("function", "types"),
     [
-        (app.factorize, {"model": "str", "layers": "str", "num_semantics": "int"}),
+        (api.factorize, {"model": "str", "layers": "str", "num_semantics": "int"}),
         (
-            app.edit,
+            api.edit,
             {
                 "model": "str",
                 "layers": "str",
@@ -655,12 +655,14 @@ def hub(tmp_path, monkeypatch):
 
 
 def test_an_owners_model_is_downloaded_once_and_shown(hub):
-    values = shown(app.choose(*request_values(model="user/plain/model.safetensors", slider0=2.0)))
+    values = shown(
+        events.choose(*request_values(model="user/plain/model.safetensors", slider0=2.0))
+    )
     assert values["shown_model"] == "user/plain/model.safetensors"
     assert values["alpha 0"] == 0.0  # another model's directions are others
     assert "16 px" in values["facts"] and "no licence shown" in values["facts"]
     requests = len(hub.requests)
-    frame = app.settle(*request_values(Recipe(model="user/plain/model.safetensors")), 3, False)
+    frame = events.settle(*request_values(Recipe(model="user/plain/model.safetensors")), 3, False)
     assert decode(frame["after"][0]).shape == (16, 16, 3) and frame["sequence"] == 3
     assert len(hub.requests) == requests
 
@@ -675,37 +677,37 @@ def test_an_owners_model_is_downloaded_once_and_shown(hub):
     ],
 )
 def test_a_model_that_cannot_be_had_is_a_notice(hub, name, says):
-    updates = app.choose(*request_values(model=name, slider1=1.0))
+    updates = events.choose(*request_values(model=name, slider1=1.0))
     assert says in notice_of(updates) and notice_of(updates).endswith("Staying with avatars.</div>")
     assert shown(updates)["shown_model"] == "avatars" and shown(updates)["alpha 1"] == 1.0
     updates = open_link(model=name, seed="3")
     assert says in notice_of(updates) and "Showing avatars instead" in notice_of(updates)
     with pytest.raises(gr.Error) as raised:
-        app.edit(name)
+        api.edit(name)
     assert is_one_sentence(raised.value.message)
 
 
 def test_a_download_is_reported_to_the_page(hub):
     reports = []
     values = request_values(model="user/plain/model.safetensors")
-    app.choose(*values, report=lambda *report: reports.append(report))
+    events.choose(*values, report=lambda *report: reports.append(report))
     size = len(hub.repos["user/plain"]["files"]["model.safetensors"])
     assert reports[-1] == (size, size)
     # Gradio looks for a Progress before *args only; where it finds none, nothing is ever shown.
-    assert special_args(app.choose_event)[1] == 0
-    assert special_args(app.open_link)[1] == 1
+    assert special_args(events.choose_event)[1] == 0
+    assert special_args(events.open_link)[1] == 1
 
 
 def test_a_page_whose_model_is_gone_shows_another(hub):
     gone = "user/plain/missing.pth"
-    updates = app.choose(*request_values(model=gone, shown_model=gone, slider0=2.0))
+    updates = events.choose(*request_values(model=gone, shown_model=gone, slider0=2.0))
     assert shown(updates)["shown_model"] == "avatars" and shown(updates)["alpha 0"] == 0.0
     assert notice_of(updates).endswith("Showing avatars.</div>")
 
 
 def test_without_the_hub_the_page_keeps_its_model(hub):
     hub.stop()
-    updates = app.choose(*request_values(model="user/plain/model.safetensors"))
+    updates = events.choose(*request_values(model="user/plain/model.safetensors"))
     assert "cannot be reached" in notice_of(updates)
     assert shown(updates)["shown_model"] == "avatars"
 
@@ -729,7 +731,7 @@ def test_what_is_offered_is_what_resolves(monkeypatch):
 
 def test_the_model_picker_says_what_a_download_weighs(monkeypatch):
     monkeypatch.setenv("SEFA_MODELS", "user/plain/model.safetensors")
-    labels = {name: label for label, name in app.model_choices()}
+    labels = {name: label for label, name in controls.model_choices()}
     assert list(labels) == list(checkpoints.available())
     assert labels["stylegan_car512"] == "stylegan_car512 · 108 MB"
     for name in ("avatars", "user/plain/model.safetensors"):
@@ -739,17 +741,19 @@ def test_the_model_picker_says_what_a_download_weighs(monkeypatch):
 def test_a_conditional_model_has_a_class_picker(tmp_path, monkeypatch):
     path = tiny_stylegan2(tmp_path / "classes.safetensors", label_dim=3)
     model = open_local(monkeypatch, "classes", path)
-    arguments = app.first_values(app.lay_out(model, Recipe(model="classes", class_index=2), []))
+    arguments = layout.first_values(
+        layout.lay_out(model, Recipe(model="classes", class_index=2), [])
+    )
     choices = [("class 0", 0), ("class 1", 1), ("class 2", 2)]
     assert arguments["class_index"] == {"choices": choices, "value": 2, "visible": True}
     images = [
-        app.settle(*request_values(Recipe(model="classes", class_index=i)), 1, False)["after"]
+        events.settle(*request_values(Recipe(model="classes", class_index=i)), 1, False)["after"]
         for i in range(3)
     ]
     assert images[0] != images[1] != images[2]
     with pytest.raises(gr.Error):
-        app.settle(*request_values(Recipe(model="classes", class_index=3)), 1, False)
-    arguments = app.first_values(app.lay_out(engine.open_model("avatars"), Recipe(), []))
+        events.settle(*request_values(Recipe(model="classes", class_index=3)), 1, False)
+    arguments = layout.first_values(layout.lay_out(engine.open_model("avatars"), Recipe(), []))
     assert not arguments["class_index"]["visible"] and len(arguments["class_index"]["choices"]) == 1
     assert "class" not in arguments["facts"]["value"]
 
@@ -773,7 +777,7 @@ def open_tiny(monkeypatch, folder, **sizes) -> engine.OpenModel:
 
 
 def test_classes_are_picked_by_name_and_sent_as_an_index(tiny):
-    arguments = app.first_values(app.lay_out(tiny, Recipe(model="tiny", class_index=1), []))
+    arguments = layout.first_values(layout.lay_out(tiny, Recipe(model="tiny", class_index=1), []))
     picker = arguments["class_index"]
     assert picker["choices"][:3] == [("0 tench", 0), ("1 <b>shark", 1), ("2 hen", 2)]
     assert picker["choices"][3] == ("3 " + "x" * 80, 3)
@@ -784,17 +788,17 @@ def test_classes_are_picked_by_name_and_sent_as_an_index(tiny):
 
 def test_images_that_depend_on_more_than_w_are_drawn(tiny):
     recipe = Recipe(model="tiny", num_samples=2, truncation_psi=0.5, class_index=2)
-    frame = app.settle(*request_values(recipe, slider0=1.5), 1, False)
+    frame = events.settle(*request_values(recipe, slider0=1.5), 1, False)
     loaded = tiny.loaded
     expected = loaded.images(replace(recipe, edits=(Edit.along("all", 0, 1.5),)))
     assert np.array_equal([decode(uri) for uri in frame["after"]], expected)
     assert np.array_equal([decode(uri) for uri in frame["before"]], loaded.images(recipe))
     assert frame["tiny"] and expected.shape == (2, 28, 28, 1)
-    uris = app.edit("tiny", "all", [1.5], 0, 2, 0.5, class_index=2)
+    uris = api.edit("tiny", "all", [1.5], 0, 2, 0.5, class_index=2)
     assert np.array_equal([decode(uri) for uri in uris], expected)
-    assert app.factorize("tiny", num_semantics=2)["label_dim"] == 4
+    assert api.factorize("tiny", num_semantics=2)["label_dim"] == 4
     with pytest.raises(gr.Error, match="class_index must be a whole number from 0 to 3, not '4'"):
-        app.edit("tiny", class_index=4)
+        api.edit("tiny", class_index=4)
 
 
 def test_a_class_out_of_range_in_a_link_is_a_notice(tiny):
@@ -811,18 +815,18 @@ def test_a_link_to_a_model_that_is_gone_says_nothing_of_its_class():
 
 def test_another_model_starts_at_its_first_class(tiny):
     values = request_values(Recipe(model="tiny", class_index=3), model="avatars")
-    assert shown(app.choose(*values))["class_index"] == 0
+    assert shown(events.choose(*values))["class_index"] == 0
 
 
 def test_what_a_model_does_not_have_is_not_shown(tmp_path, monkeypatch, tiny, avatars):
     def visible(model: engine.OpenModel) -> set[str]:
-        arguments = app.first_values(app.lay_out(model, Recipe(model=model.name), []))
+        arguments = layout.first_values(layout.lay_out(model, Recipe(model=model.name), []))
         names = ("layers", "custom", "psi", "cutoff", "class_index")
         return {name for name in names if arguments[name]["visible"]}
 
     assert visible(avatars) == {"layers", "psi", "cutoff"}
     assert visible(tiny) == {"psi", "class_index"}  # no cutoff, one layer
-    facts = shown(app.lay_out(tiny, Recipe(model="tiny"), []))
+    facts = shown(layout.lay_out(tiny, Recipe(model="tiny"), []))
     assert "tiny, 28 px, 1 layer, 4 classes · " in facts["facts"]
     assert "**6 directions** from one layer (first linear), found" in facts["found"]
     (tmp_path / "other").mkdir()
@@ -832,13 +836,13 @@ def test_what_a_model_does_not_have_is_not_shown(tmp_path, monkeypatch, tiny, av
 
 
 def test_a_recipe_that_truncates_no_layer_keeps_its_psi_where_there_is_no_cutoff(tiny):
-    values = shown(app.lay_out(tiny, Recipe(model="tiny", truncation_cutoff=0), []))
+    values = shown(layout.lay_out(tiny, Recipe(model="tiny", truncation_cutoff=0), []))
     assert values["psi"] == 0.7
 
 
 @pytest.mark.parametrize("layers", ["0-1", "custom"])
 def test_a_model_of_one_layer_takes_all_of_it(tiny, layers):
-    updates = app.choose(*request_values(model="tiny", layers=layers, custom="0-1,3"))
+    updates = events.choose(*request_values(model="tiny", layers=layers, custom="0-1,3"))
     values = shown(updates)
     assert (values["layers"], values["shown_layers"], values["custom"]) == ("all", "all", "")
     assert notice_of(updates) == ""
@@ -847,9 +851,9 @@ def test_a_model_of_one_layer_takes_all_of_it(tiny, layers):
 
 def test_a_grey_model_is_shown(tmp_path, monkeypatch):
     open_local(monkeypatch, "grey", tiny_stylegan2(tmp_path / "grey.safetensors", num_channels=1))
-    frame = app.settle(*request_values(Recipe(model="grey")), 1, False)
+    frame = events.settle(*request_values(Recipe(model="grey")), 1, False)
     assert decode(frame["after"][0]).shape == (16, 16, 1)
-    assert decode(app.edit("grey", alphas=[1.0])[0]).shape == (16, 16, 1)
+    assert decode(api.edit("grey", alphas=[1.0])[0]).shape == (16, 16, 1)
 
 
 def open_local(monkeypatch, name: str, path) -> engine.OpenModel:
@@ -860,14 +864,14 @@ def open_local(monkeypatch, name: str, path) -> engine.OpenModel:
 
 
 def test_samples_up_to_the_limit_are_drawn():
-    frame = app.settle(*request_values(Recipe(num_samples=MAX_SAMPLES)), 1, False)
+    frame = events.settle(*request_values(Recipe(num_samples=MAX_SAMPLES)), 1, False)
     assert len(frame["after"]) == len(frame["before"]) == len(frame["seeds"]) == MAX_SAMPLES
 
 
 def test_a_slow_gallery_is_drawn_when_the_slider_is_let_go(monkeypatch):
     monkeypatch.setattr(engine, "is_live", lambda model, num_samples: False)
     values = request_values(slider0=2.0)
-    assert app.follow(*values, 1, True) == gr.skip()
-    assert app.settle(*values, 1, False)["live"] is False  # strips stand in meanwhile
+    assert events.follow(*values, 1, True) == gr.skip()
+    assert events.settle(*values, 1, False)["live"] is False  # strips stand in meanwhile
     # The keyboard and the number beside a slider drag nothing.
-    assert app.follow(*values, 1, False)["after"] == app.settle(*values, 2, False)["after"]
+    assert events.follow(*values, 1, False)["after"] == events.settle(*values, 2, False)["after"]

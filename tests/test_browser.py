@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from gradio_client import Client
 
-from app import first_look
 from sefa.editing import Edit, Recipe
 from tests.pages import decode
 from tests.serving import Server
 from ui import engine, strips
-from ui.controls import alpha_of
+from ui.controls import alpha_of, first_look
 from ui.rows import rows_of
 
 FRAMES = "#gallery .frames"

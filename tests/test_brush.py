@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-import app
 import checkpoints
 from sefa.directions_file import read_directions
 from sefa.editing import MAX_TERMS, Edit, Recipe, edit, parse_names
@@ -18,7 +17,7 @@ from sefa.labels import parse_labels
 from sefa.regions import inside_outside
 from tests.helpers import is_one_sentence, tiny_stylegan2
 from tests.test_app import request_values, shown
-from ui import brush, engine, measuring
+from ui import brush, controls, engine, events, layout, measuring
 from ui.brush import SIDE, Brushed
 
 MOUTH = torch.zeros(SIDE, SIDE, dtype=torch.bool)
@@ -72,14 +71,14 @@ def test_what_is_found_is_an_ordinary_direction(avatars, found, tmp_path):
         assert math.hypot(*(c for _, c in step.direction)) == pytest.approx(1, abs=0.01)
         assert Edit.from_text(step.to_text()) == step  # in a link
     values = request_values(recipe, brushed=brush.to_text(directions))
-    updates = app.relay(*values)
-    steps = app.read_steps(shown(updates)["shown_rows"])
+    updates = events.relay(*values)
+    steps = controls.read_steps(shown(updates)["shown_rows"])
     assert steps[: len(directions)] == [direction.step for direction in directions]
-    labels = [app.first_values(updates)[f"slider {i}"]["label"] for i in range(len(steps))]
+    labels = [layout.first_values(updates)[f"slider {i}"]["label"] for i in range(len(steps))]
     assert labels[0] == "Brushed 1" and labels[len(directions)].startswith("Semantic ")
     # A link that applies it brings its slider along.
     link = Recipe(edits=(directions[0].step,))
-    arguments = app.first_values(app.lay_out(avatars, link, []))
+    arguments = layout.first_values(layout.lay_out(avatars, link, []))
     terms = len(directions[0].step.direction)
     assert arguments["slider 0"]["label"] == f"Combination of {terms}"
     assert arguments["kept"]["value"] == ""
@@ -89,10 +88,10 @@ def test_other_layers_leave_what_a_brush_found_and_nobody_uses(avatars, found):
     recipe, directions, _ = found
     used = replace(recipe, edits=(*recipe.edits, directions[1].step))
     values = request_values(used, brushed=brush.to_text(directions))
-    same = brush.from_text(shown(app.choose(*values))["brushed"])
+    same = brush.from_text(shown(events.choose(*values))["brushed"])
     assert len(same) == len(directions)
     values = request_values(used, layers="0-1", brushed=brush.to_text(directions))
-    left = brush.from_text(shown(app.choose(*values))["brushed"])
+    left = brush.from_text(shown(events.choose(*values))["brushed"])
     assert [b.step for b in left] == [directions[1].step]
 
 
@@ -126,7 +125,7 @@ REGIONS = [
 @pytest.mark.parametrize("region", REGIONS, ids=lambda text: str(text)[:30])
 def test_a_region_that_is_none_is_one_sentence(region):
     with pytest.raises(gr.Error) as raised:
-        app.find_region(*request_values(Recipe(num_samples=2)), region)
+        events.find_region(*request_values(Recipe(num_samples=2)), region)
     assert is_one_sentence(raised.value.message)
 
 
@@ -144,9 +143,9 @@ def test_a_small_model_that_was_never_measured_is_brushed_too(tmp_path, monkeypa
     mask = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     mask[:16, :16] = True
     region = f'{{"sample": 0, "mask": "{as_hex(mask)}"}}'
-    values = shown(app.find_region(*request_values(Recipe(model="t")), region))
+    values = shown(events.find_region(*request_values(Recipe(model="t")), region))
     assert brush.from_text(values["brushed"])[0].ratio > 1
-    assert app.read_steps(values["shown_rows"])[0].layers in ("0-1", "2-5")
+    assert controls.read_steps(values["shown_rows"])[0].layers in ("0-1", "2-5")
 
 
 # --- names and files ------------------------------------------------------------------------------
@@ -154,17 +153,17 @@ def test_a_small_model_that_was_never_measured_is_brushed_too(tmp_path, monkeypa
 
 def test_a_visitor_names_a_direction_and_takes_the_name_back(avatars):
     values = request_values(Recipe(num_semantics=3))
-    updates = app.rename(*values, '{"row": 1, "name": " Smile "}')
-    assert app.first_values(updates)["slider 1"]["label"] == "Smile → · 001"
+    updates = events.rename(*values, '{"row": 1, "name": " Smile "}')
+    assert layout.first_values(updates)["slider 1"]["label"] == "Smile → · 001"
     named = shown(updates)["names"]
     assert named == "all:1:Smile"
     recipe = Recipe(num_semantics=3, names=parse_names(named, []))
-    query = app.settle(*request_values(recipe), 1, False)["query"]
+    query = events.settle(*request_values(recipe), 1, False)["query"]
     assert query.endswith("names=all:1:Smile")
     everything = replace(recipe, layers="named", num_semantics=20)
-    arguments = app.first_values(app.lay_out(avatars, everything, []))
+    arguments = layout.first_values(layout.lay_out(avatars, everything, []))
     assert "Smile → · 001" in [arguments[f"slider {i}"].get("label") for i in range(20)]
-    updates = app.rename(*request_values(recipe), '{"row": 1, "name": ""}')
+    updates = events.rename(*request_values(recipe), '{"row": 1, "name": ""}')
     assert shown(updates)["names"] == ""
 
 
@@ -176,7 +175,7 @@ def test_a_visitor_names_a_direction_and_takes_the_name_back(avatars):
 )  # fmt: skip
 def test_a_name_that_is_none_is_one_sentence(naming):
     with pytest.raises(gr.Error) as raised:
-        app.rename(*request_values(), naming)
+        events.rename(*request_values(), naming)
     assert is_one_sentence(raised.value.message)
 
 
@@ -186,7 +185,7 @@ def test_directions_and_names_are_taken_away_as_files(avatars, found, tmp_path):
     values = request_values(
         shown_rows="~".join([directions[0].step.to_text(), "all:3:0.211", "0,3:1:1"]), names=names
     )
-    taken = app.take_directions(*values)
+    taken = events.take_directions(*values)
     assert taken["name"] == "avatars-directions.safetensors"
     path = tmp_path / taken["name"]
     path.write_bytes(base64.b64decode(taken["uri"].partition(",")[2]))
@@ -199,7 +198,7 @@ def test_directions_and_names_are_taken_away_as_files(avatars, found, tmp_path):
     vector, _ = avatars.loaded.vector(directions[0].step)
     assert torch.equal(first.vector, vector.float())
 
-    taken = app.take_names(*values)
+    taken = events.take_names(*values)
     content = base64.b64decode(taken["uri"].partition(",")[2])
     generator = avatars.loaded.generator
     labels = parse_labels(content, file.weights, generator.num_ws, generator.w_dim)
@@ -213,4 +212,4 @@ def test_what_a_page_sends_of_a_brush_belongs_to_its_model(avatars):
         Brushed(Edit.along("60", 0, 1.0), 3.0, 2.0).row(avatars, Recipe(), 0)
     values = request_values(brushed="2|3|60:0:1")
     with pytest.raises(gr.Error, match="no layer 60"):
-        app.relay(*values)
+        events.relay(*values)

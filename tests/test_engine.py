@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 
 import checkpoints
 import sefa
-from sefa.editing import Edit, Recipe
+from sefa.editing import Edit, Mix, Recipe
 from sefa.generators import FAMILIES
 from sefa.rendering import LoadedModel, render
-from tests.helpers import TinyConditional, tiny_conditional
+from tests.helpers import TinyConditional, tiny_conditional, tiny_stylegan2
 from tests.pages import decode
 from ui import engine
+from ui.renderer import GALLERY
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = Recipe(num_samples=2, edits=(Edit.along("all", 0, 2.0),))
@@ -81,6 +83,32 @@ def test_conditions_cross_the_entry_as_numpy_and_numbers(monkeypatch, tmp_path):
     monkeypatch.setattr(engine, "EMBEDDED", model.name)
     monkeypatch.setattr(engine, "synthesize_on_gpu", None)
     assert np.array_equal(engine.draw(model, recipe), here)
+
+
+def test_a_noise_seed_crosses_the_entry_as_a_number(monkeypatch, tmp_path):
+    path = tiny_stylegan2(tmp_path / "noisy.safetensors")
+    model = engine.OpenModel("user/noisy/file.bin", path, None)
+    recipe = Recipe(num_samples=3, noise_seed=2**32 - 1, mix=Mix(7, "1-2"))
+    seen = []
+
+    def worker(*arguments):
+        seen.append(pickle.loads(pickle.dumps(arguments)))
+        return engine.synthesize(*seen[-1])
+
+    monkeypatch.setattr(engine, "synthesize_on_gpu", worker)
+    here = engine.draw(model, recipe)
+    there = engine.draw_ws(model, *model.loaded.inputs(recipe), GALLERY)  # in turns
+    assert np.abs(there.astype(int) - here).max() <= 1
+    monkeypatch.setattr(engine, "ON_ZERO_GPU", True)
+    assert np.array_equal(engine.draw(model, recipe), here)
+    for _, _, conditions in seen:
+        assert conditions == {"noise_seed": 2**32 - 1} and type(conditions["noise_seed"]) is int
+    stored = engine.draw(model, Recipe(num_samples=3, mix=Mix(7, "1-2")))
+    assert np.abs(stored.astype(int) - here).max() > 5
+    # The originals are drawn with it, and kept apart from those of other noise.
+    expected = engine.encode(here)
+    assert engine.frames(model, recipe) == (expected, expected)
+    assert engine.frames(model, replace(recipe, noise_seed=None))[1] == engine.encode(stored)
 
 
 def test_the_entry_works_in_a_fresh_process(monkeypatch):

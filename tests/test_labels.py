@@ -25,7 +25,7 @@ from sefa.labels import (
 )  # fmt: skip
 from tests.helpers import is_one_sentence, tiny_stylegan2
 from tests.pages import Page
-from ui import controls, engine
+from ui import controls, engine, layout
 
 WEIGHTS = "0123456789abcdef" * 4
 NUM_WS, W_DIM = 10, 12
@@ -433,7 +433,7 @@ def shipped(**changes) -> dict:
 
 
 def slider_labels(model, recipe: Recipe) -> list[str]:
-    arguments = app.first_values(app.lay_out(model, recipe, []))
+    arguments = layout.first_values(layout.lay_out(model, recipe, []))
     return [arguments[f"slider {i}"]["label"] for i in range(recipe.num_semantics)]
 
 
@@ -450,25 +450,27 @@ def test_the_page_shows_names_and_numbers(ship):
 def test_names_change_nothing_that_is_stored(ship):
     query = {"v": "1", "layers": "0-1", "k": "3", "edits": "all:0:2~all:1:1~0-1:2:-3"}
     recipe, _ = Recipe.from_query(query)
-    with_names = app.first_values(app.lay_out(ship(shipped()), recipe, []))
-    without = app.first_values(app.lay_out(ship(None), recipe, []))
+    with_names = layout.first_values(layout.lay_out(ship(shipped()), recipe, []))
+    without = layout.first_values(layout.lay_out(ship(None), recipe, []))
     said = with_names["kept_text"]["value"]
     assert said == "Also applied: Smile → · 000 of layers all at +2; 001 of layers all at +1"
     assert without["kept_text"]["value"] == said.replace("Smile → · ", "")
-    for name in (*app.CONTROLS, *(f"slider {i}" for i in range(3))):
+    for name in (*controls.CONTROLS, *(f"slider {i}" for i in range(3))):
         assert with_names[name]["value"] == without[name]["value"]
 
 
 def test_the_first_look_has_the_names_and_a_curated_seed(ship):
     model = ship(shipped())
-    start = app.first_look(model)
+    start = controls.first_look(model)
     assert (start.seed, start.layers, start.num_semantics) == (44, "named", 3)
     assert sorted(slider_labels(model, start)) == [
         "Hat → · 002", "Smile → · 000", "← Longer hair · 007"
     ]  # fmt: skip
     assert "[44, 7]" in app.next_seed(model)
     many = [LABEL | {"layers": "all", "index": i} for i in range(30)]
-    assert app.first_look(ship(shipped(labels=many))).num_semantics == controls.MAX_FIRST_SLIDERS
+    assert (
+        controls.first_look(ship(shipped(labels=many))).num_semantics == controls.MAX_FIRST_SLIDERS
+    )
 
 
 STALE = "is left out: it is for other weights than these."
@@ -489,7 +491,7 @@ STALE = "is left out: it is for other weights than these."
 )
 def test_without_usable_labels_the_page_goes_on_with_numbers(ship, caplog, file, says):
     model = ship(shipped(**file) if isinstance(file, dict) else file)
-    assert app.first_look(model) == Recipe(order="effect")
+    assert controls.first_look(model) == Recipe(order="effect")
     assert all(label.startswith("Semantic ") for label in slider_labels(model, Recipe()))
     page = app.build_page()
     (slider,) = [block for block in page.blocks.values() if block.elem_id == "semantic-0"]

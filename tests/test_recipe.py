@@ -25,9 +25,11 @@ from sefa.editing import (
     MAX_TERMS,
     ORDERS,
     VIEWS,
+    Mix,
     Named,
     combine,
     fit,
+    mix,
 )  # fmt: skip
 from sefa.factorization import format_layers, parse_layers
 from tests.helpers import is_one_sentence
@@ -54,6 +56,7 @@ names = st.builds(
     name=st.from_regex(editing.NAME, fullmatch=True).map(lambda name: name[:MAX_NAME]),
     sign=st.sampled_from([1, -1]),
 )
+mixes = st.builds(Mix, seed=st.integers(0, MAX_SEED), layers=layer_texts)
 recipes = st.builds(
     Recipe,
     model=st.from_regex(r"[\w./@+-]{1,200}", fullmatch=True),
@@ -69,6 +72,8 @@ recipes = st.builds(
     names=st.lists(
         names, max_size=4, unique_by=lambda named: (named.layers, tuple(sorted(named.direction)))
     ).map(tuple),
+    mix=st.none() | mixes,
+    noise_seed=st.none() | st.integers(0, MAX_SEED),
 )
 
 
@@ -83,12 +88,15 @@ def assert_sane(recipe):
         (recipe.class_index, 0, 10**6),
         (recipe.num_semantics, 1, MAX_SEMANTICS),
         (recipe.truncation_cutoff or 0, 0, MAX_LAYERS),
+        (recipe.noise_seed or 0, 0, MAX_SEED),
+        (recipe.mix.seed if recipe.mix else 0, 0, MAX_SEED),
     ]:
         assert type(value) is int and low <= value <= high
     assert type(recipe.truncation_psi) is float and 0 <= recipe.truncation_psi <= MAX_PSI
     assert recipe.seeds()[-1] <= MAX_SEED
     assert recipe.layers in VIEWS or parse_layers(recipe.layers, MAX_LAYERS)
     assert recipe.order in ORDERS
+    assert recipe.mix is None or parse_layers(recipe.mix.layers, MAX_LAYERS)
     assert len(recipe.edits) <= MAX_EDITS
     for change in recipe.edits:
         assert parse_layers(change.layers, MAX_LAYERS)
@@ -164,6 +172,8 @@ def test_the_longest_recipe_fits_into_a_link():
             Named(layers, ((60000 + i, terms[0][1]), *few[1:]), "𐐀" * MAX_NAME, -1)
             for i in range(MAX_NAMES)
         ),
+        Mix(MAX_SEED, layers),
+        MAX_SEED,
     )
     assert Recipe.from_query(longest.to_query()) == (longest, [])
     assert len(longest.to_query()) < editing.MAX_QUERY
@@ -243,6 +253,24 @@ def test_names_in_the_documentation_read_as_they_look():
     assert mouth == Named("all", ((3, 0.6), (7, 0.8)), "Open mouth", -1)
 
 
+# And this one, whose samples are mixed and have noise of their own.
+PINNED_MIX = PINNED.replace("&layers=", "&mix=4294967295:0-2,5&noise=0&layers=")
+
+
+def test_a_link_with_a_mix_and_noise_reads_the_same_for_ever():
+    mixed = replace(PINNED_RECIPE, mix=Mix(MAX_SEED, "0-2,5"), noise_seed=0)
+    assert Recipe.from_query(PINNED_MIX) == (mixed, [])
+    assert mixed.to_query() == PINNED_MIX
+    # They belong to the unedited samples.
+    assert (mixed.originals().mix, mixed.originals().noise_seed) == (mixed.mix, 0)
+    assert replace(mixed.originals(), mix=None, noise_seed=None) == PINNED_RECIPE.originals()
+
+
+def test_a_mix_and_noise_in_the_documentation_read_as_they_look():
+    line = next(line for line in editing.__doc__.splitlines() if line.strip().startswith("mix="))
+    assert Recipe.from_query(line.strip()) == (Recipe(mix=Mix(7, "4-9"), noise_seed=3), [])
+
+
 def test_of_two_names_for_a_direction_the_first_counts():
     recipe, notices = assert_read("names=0:1*2%2B0:One~1:1*2%2B0:Other~0:0%2B1*2:Two")
     assert [named.name for named in recipe.names] == ["One", "Other"]
@@ -273,6 +301,10 @@ def test_the_link_in_the_documentation_reads_as_it_looks():
         ("layers=ALL", Recipe(layers="all")),
         ("edits=all:0:1:", Recipe()),
         ("cutoff=0", Recipe(truncation_cutoff=0)),
+        ("mix=3:ALL", Recipe(mix=Mix(3, "all"))),
+        ("mix=03:5,4,0", Recipe(mix=Mix(3, "0,4-5"))),
+        ("mix=0%3A1&noise=0", Recipe(mix=Mix(0, "1"), noise_seed=0)),
+        (f"mix={MAX_SEED}:0&noise={MAX_SEED}", Recipe(mix=Mix(MAX_SEED, "0"), noise_seed=MAX_SEED)),
     ],
 )
 def test_stale_and_partial_links(query, expected):
@@ -295,6 +327,12 @@ BAD_VALUES = {
     "psi": ["", "nan", "inf", "-inf", "-0.1", "2.01", "1e9", "0,7", "x", "1e999", "--1"],
     "cutoff": ["", "-1", "65", "None", "1.5", "inf"],
     "class": ["", "-1", "1000001", "cat", "1.5"],
+"mix": [
+        "", ":", "7", "7:", ":0", "-1:0", "4294967296:0", "1.0:0", "1e3:0", "nan:0", "x:0", "0x1:0",
+        "7:64", "7:2-1", "7:-1", "7:0:1", "7:0~8:1", "7:named", "7:groups", "7:<b>", "7:" + "0," * 300,
+        "9" * 5000 + ":0", "7:" + "x" * 9000, "\0", "7:\0", "None",
+    ],
+    "noise": ["", "nan", "inf", "-1", "1.0", "1e3", "4294967296", "9" * 5000, "\0", "x", "1:2", "None"],
     "layers": ["", "0-64", "5-2", "-1", "1e9", "²", "x" * 9000, "0," * 300, "<b>", "\0"],
     "order": ["", "x", "Effect", "named"],
     "k": ["", "0", "21", "-5", "1e1"],
@@ -367,9 +405,10 @@ def test_a_query_of_a_megabyte_is_refused_at_once():
 )
 def test_values_that_are_no_text(value):
     values = {"seed": value, "psi": [], "edits": {}, "names": value, "layers": None, "v": 1}
+    values |= {"mix": value, "noise": value}
     recipe, notices = assert_read(values)
     assert recipe == Recipe()
-    assert len(notices) == 5
+    assert len(notices) == 7
     assert assert_read({"seed": 3, "psi": 0.5})[0] == Recipe(seed=3, truncation_psi=0.5)
 
 
@@ -439,6 +478,31 @@ def test_a_class_of_a_model_without_classes():
     assert notices == ["This model has no class 1; it has no classes."]
 
 
+def test_a_mix_needs_its_layers_and_more_than_one():
+    mixed = Recipe(mix=Mix(7, "4-5"))
+    assert fit(mixed, num_ws=6, w_dim=12, label_dim=0) == (mixed, [])
+    fitted, notices = fit(mixed, num_ws=5, w_dim=12, label_dim=0)
+    assert fitted == Recipe()
+    assert notices == ["The mix 7:4-5 was left out: This model has no layer 5; layers are 0 to 4."]
+    for layers in ("all", "0", "4-5"):
+        fitted, notices = fit(Recipe(mix=Mix(7, layers)), num_ws=1, w_dim=12, label_dim=0)
+        assert fitted == Recipe()
+        assert notices == [
+            f"The mix 7:{layers} was left out: this model has one layer, and a mix takes two."
+        ]
+    assert all(is_one_sentence(notice) for notice in notices)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_noise_seed_of_a_model_without_noise(seed):
+    noisy = Recipe(noise_seed=seed)
+    assert fit(noisy, 6, 12, 0, has_noise=True) == fit(noisy, 6, 12, 0) == (noisy, [])
+    fitted, notices = fit(noisy, 6, 12, 0, has_noise=False)
+    assert fitted == Recipe()
+    assert notices == [f"The noise seed {seed} was left out: this model has no noise."]
+    assert fit(Recipe(), 6, 12, 0, has_noise=False) == (Recipe(), [])
+
+
 def test_a_model_of_few_directions_shows_them_all():
     fitted, notices = fit(Recipe(num_semantics=20), num_ws=1, w_dim=8, label_dim=0)
     assert fitted.num_semantics == 8 and notices == []
@@ -457,6 +521,11 @@ def test_a_name_reads_back_exactly(named):
     assert Named.from_text(named.to_text()) == named
 
 
+@given(mixes)
+def test_a_mix_reads_back_exactly(mixed):
+    assert Mix.from_text(mixed.to_text()) == mixed
+
+
 @given(directions)
 def test_a_direction_reads_back_exactly(direction):
     assert editing.parse_direction(editing.format_direction(direction)) == direction
@@ -468,6 +537,53 @@ def test_a_combination_is_the_sum_of_its_terms():
     assert combine(vectors, ((3, 0.6), (0, -0.8))).tolist() == [0, 0.6, -0.8, 0]
     with pytest.raises(UserError, match="no semantic 4; semantics are 0 to 3"):
         combine(vectors, ((0, 1.0), (4, 1.0)))
+
+
+# ------------------------------------------------------------------------------------ mixing w
+
+
+def test_a_mix_has_these_layers_of_the_other():
+    w, other = torch.randn(3, 5, 4), torch.randn(3, 5, 4)
+    before = w.clone()
+    mixed = mix(w, other, [0, 3])
+    assert torch.equal(mixed[:, [0, 3]], other[:, [0, 3]])
+    assert torch.equal(mixed[:, [1, 2, 4]], w[:, [1, 2, 4]])
+    assert torch.equal(w, before) and mixed.data_ptr() != w.data_ptr()
+    assert torch.equal(mix(w, w, "1-3"), w)
+    assert torch.equal(mix(w, other, "all"), other)
+    assert torch.equal(mix(w, other, "0,3"), mixed)
+    # and back: the other way round it is the other layers
+    assert torch.equal(mix(other, w, [1, 2, 4]), mixed)
+    assert torch.equal(mix(mixed, w, [0, 3]), w)
+
+
+def test_one_sample_is_mixed_into_all():
+    w, other = torch.randn(3, 5, 4), torch.randn(1, 5, 4, dtype=torch.float64)
+    mixed = mix(w, other, "2")
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, mix(w, other.float().repeat(3, 1, 1), "2"))
+    assert torch.equal(mixed[:, 2], other[:, 2].float().expand(3, -1))
+
+
+@pytest.mark.parametrize(
+    "w, other, layers",
+    [
+        ((3, 5, 4), (2, 5, 4), "all"),
+        ((3, 5, 4), (0, 5, 4), "all"),
+        ((3, 5, 4), (3, 6, 4), "all"),
+        ((3, 5, 4), (3, 5, 3), "all"),
+        ((3, 5, 4), (5, 4), "all"),
+        ((5, 4), (5, 4), "all"),
+        ((3, 5, 4), (3, 5, 4), "5"),
+        ((3, 5, 4), (3, 5, 4), [-1]),
+        ((3, 5, 4), (3, 5, 4), []),
+        ((3, 5, 4), (3, 5, 4), ""),
+    ],
+)
+def test_what_cannot_be_mixed(w, other, layers):
+    with pytest.raises(UserError) as error:
+        mix(torch.zeros(w), torch.zeros(other), layers)
+    assert is_one_sentence(str(error.value))
 
 
 @pytest.mark.parametrize("text", ["", "all", "all:0", "all:x:1", "all:0:x", "9:8:7:6"])

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sefa import (
     generators,
     rendering,
 )
+from sefa.editing import Mix
 from sefa.rendering import LoadedModel, ModelCache, default_device, render, take_rows, to_uint8
 from tests.helpers import (
     TinyConditional,
@@ -234,6 +236,81 @@ def test_a_combination_is_the_sum_of_its_terms(model):
     separate = Recipe(edits=(Edit.along("1-3", 3, 1.2), Edit.along("1-3", 7, -1.6)))
     torch.testing.assert_close(model.ws(combined), model.ws(separate), rtol=0, atol=1e-5)
     assert (model.ws(combined) - model.ws(combined, edited=False)).abs().max() > 0.1
+
+
+# ------------------------------------------------------------------------- another sample, and noise
+
+
+def test_a_mix_has_the_w_of_another_sample_at_its_layers(model):
+    recipe = Recipe(seed=1, num_samples=3, truncation_psi=0.5, truncation_cutoff=4)
+    other = model.ws(replace(recipe, seed=9, num_samples=1))
+    w, mixed = model.ws(recipe), model.ws(replace(recipe, mix=Mix(9, "0,3-4")))
+    assert mixed.shape == w.shape == (3, 6, 12)
+    torch.testing.assert_close(mixed[:, [0, 3, 4]], other[:, [0, 3, 4]].expand(3, -1, -1))
+    torch.testing.assert_close(mixed[:, [1, 2, 5]], w[:, [1, 2, 5]])
+    assert (mixed - w).abs().max() > 0.1
+
+
+def test_a_sample_mixed_with_itself_is_itself(model):
+    recipe = Recipe(seed=4, num_samples=1, edits=(Edit.along("0-2", 0, 2.0),))
+    for layers in ("all", "0-1", "5"):
+        images = model.images(replace(recipe, mix=Mix(4, layers)))
+        assert levels_apart(images, model.images(recipe)) <= 1
+
+
+def test_a_mix_of_all_layers_is_the_other_sample(model):
+    other = model.images(Recipe(seed=9, num_samples=1))
+    images = model.images(Recipe(seed=1, num_samples=3, mix=Mix(9, "all")))
+    assert levels_apart(images, other) <= 1
+    assert levels_apart(images, model.images(Recipe(seed=1, num_samples=3))) > 5
+
+
+def test_edits_are_added_to_what_was_mixed(model):
+    # The other way round the mix would undo them where they meet, at layers 1 and 2.
+    recipe = Recipe(num_samples=2, mix=Mix(9, "1-2"), edits=(Edit.along("0-2", 0, 2.5),))
+    mixed = model.ws(replace(recipe, edits=()))
+    directions = factorize(model.generator, "0-2")
+    assert torch.equal(
+        model.ws(recipe), sefa.edit(mixed, directions.vectors[0], 2.5, directions.layers)
+    )
+    # It belongs to the samples that edits are compared with.
+    assert torch.equal(model.ws(recipe, edited=False), mixed)
+    assert torch.equal(model.ws(recipe.originals()), model.ws(replace(recipe, edits=())))
+
+
+def test_the_other_sample_has_the_class_of_the_recipe(conditional):
+    for index in range(3):
+        recipe = Recipe(num_samples=2, class_index=index)
+        other = conditional.ws(replace(recipe, seed=9, num_samples=1))
+        mixed = conditional.ws(replace(recipe, mix=Mix(9, "2")))
+        torch.testing.assert_close(mixed[:, 2], other[:, 2].expand(2, -1))
+
+
+def test_a_mix_the_model_lacks_is_refused(model):
+    with pytest.raises(UserError, match="no layer 6; layers are 0 to 5"):
+        model.ws(Recipe(mix=Mix(0, "4-6")))
+
+
+def test_the_noise_comes_from_the_recipe(model):
+    recipe = Recipe(num_samples=3, noise_seed=5, edits=(Edit.along("all", 0, 1.0),))
+    w, conditions = model.inputs(recipe)
+    assert conditions == {"noise_seed": 5}
+    assert torch.equal(w, model.ws(replace(recipe, noise_seed=None)))
+    assert model.inputs(replace(recipe, noise_seed=None))[1] == {}
+    expected = to_uint8(model.generator.synthesize(w, noise_seed=5)).numpy()
+    assert levels_apart(model.images(recipe), expected) <= 1
+    seeds = [None, 0, 5]
+    images = [model.images(replace(recipe, noise_seed=seed)) for seed in seeds]
+    assert all(levels_apart(images[i], images[i - 1]) > 5 for i in range(3))
+    # and it does not depend on the batch, nor on which sample it is
+    alone = replace(recipe, seed=2, num_samples=1)
+    assert levels_apart(model.images(alone)[0], images[2][2]) <= 1
+
+
+def test_a_model_without_noise_has_no_use_for_its_seed(tiny):
+    recipe = Recipe(num_samples=2, noise_seed=5)
+    assert set(tiny.inputs(recipe)[1]) == {"label", "truncation_psi"}
+    assert np.array_equal(tiny.images(recipe), tiny.images(replace(recipe, noise_seed=None)))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import gradio as gr
 import pytest
 import torch
 
-import app
 import checkpoints
 from sefa.calibration import LARGEST, Calibration
 from sefa.editing import Edit, Recipe
@@ -15,7 +14,7 @@ from sefa.factorization import format_layers
 from sefa.generators import FAMILIES
 from sefa.layer_groups import LayerGroup
 from tests.helpers import TinyConditional, tiny_conditional, tiny_stylegan2
-from ui import engine, measuring, rows
+from ui import controls, engine, events, layout, measuring, rows
 
 
 @pytest.mark.parametrize(
@@ -143,13 +142,13 @@ def test_measuring_goes_on_where_it_stopped_and_is_kept(model, monkeypatch):
 def test_the_page_measures_what_it_shows_and_then_lays_out_anew(model, monkeypatch):
     monkeypatch.setattr(measuring, "COUNT", 2)
     monkeypatch.setenv("SEFA_MEASURE_SECONDS", "0")
-    assert app.measure("t", "groups", 0) == gr.skip()
+    assert events.measure("t", "groups", 0) == gr.skip()
     monkeypatch.delenv("SEFA_MEASURE_SECONDS")
-    assert app.measure("t", "groups", 0) == 1
+    assert events.measure("t", "groups", 0) == 1
     assert all(measuring.is_measured(model, layers) for layers in rows.groups_of(model))
-    assert app.measure("t", "groups", 1) == gr.skip()  # nothing left
+    assert events.measure("t", "groups", 1) == gr.skip()  # nothing left
     recipe = Recipe(model="t", layers="groups", order="effect", edits=(Edit.along("0-1", 1, 0.5),))
-    count = len(app.CONTROLS) + 20
+    count = len(controls.CONTROLS) + 20
 
     def values(updates, old):
         new = [u.get("value", o) if isinstance(u, dict) else u for u, o in zip(updates, old)]
@@ -157,10 +156,10 @@ def test_the_page_measures_what_it_shows_and_then_lays_out_anew(model, monkeypat
 
     with monkeypatch.context() as nothing_known:
         nothing_known.setattr(measuring, "known", lambda model, layers: None)
-        before = values(app.lay_out(model, recipe, []), [None] * count)
-    after = values(app.relay(*before), before)
-    assert app.read(before) == app.read(after) == recipe
-    steps = app.CONTROLS.index("shown_rows")
+        before = values(layout.lay_out(model, recipe, []), [None] * count)
+    after = values(events.relay(*before), before)
+    assert controls.read(before) == controls.read(after) == recipe
+    steps = controls.CONTROLS.index("shown_rows")
     assert before[steps] != after[steps]  # in units now
 
 
@@ -184,17 +183,17 @@ def test_the_embedded_model_need_not_be_measured():
 
 
 def test_a_view_that_a_model_does_not_have_is_all_of_its_layers(model, monkeypatch, tmp_path):
-    avatars = app.lay_out(engine.open_model("avatars"), Recipe(layers="named"), [])
+    avatars = layout.lay_out(engine.open_model("avatars"), Recipe(layers="named"), [])
     values = [u.get("value") if isinstance(u, dict) else u for u in avatars]
-    controls = values[: len(app.CONTROLS) + 20]
-    controls[app.CONTROLS.index("model")] = "t"  # no direction of it has a name
-    updates = app.choose(*controls)
-    assert updates[app.CONTROLS.index("shown_layers")] == "all"
-    assert updates[app.CONTROLS.index("layers")]["value"] == "all"
-    assert updates[len(app.CONTROLS)]["visible"]
+    sent = values[: len(controls.CONTROLS) + 20]
+    sent[controls.CONTROLS.index("model")] = "t"  # no direction of it has a name
+    updates = events.choose(*sent)
+    assert updates[controls.CONTROLS.index("shown_layers")] == "all"
+    assert updates[controls.CONTROLS.index("layers")]["value"] == "all"
+    assert updates[len(controls.CONTROLS)]["visible"]
     monkeypatch.setitem(FAMILIES, "tiny", TinyConditional)
     path = str(tiny_conditional(tmp_path / "one.safetensors"))
     monkeypatch.setitem(checkpoints.CATALOGUE, "one", checkpoints.Model("one", filename=path))
     for view in ("groups", "named"):
-        updates = app.lay_out(engine.open_model("one"), Recipe(model="one", layers=view), [])
-        assert updates[app.CONTROLS.index("shown_layers")] == "all"
+        updates = layout.lay_out(engine.open_model("one"), Recipe(model="one", layers=view), [])
+        assert updates[controls.CONTROLS.index("shown_layers")] == "all"

@@ -6,13 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import app
 from sefa.editing import Edit, Recipe
 from sefa.errors import UserError
 from tests.helpers import is_one_sentence
 from tests.pages import decode
 from tests.test_app import request_values
-from ui import engine, strips
+from ui import controls, engine, events, strips
 from ui.strips import FEW_FRAMES, FRAMES, Wanted, positions, strip_key
 
 STEPS = [Edit.along("all", 0, 0.5), Edit("0-1", ((1, 0.6), (3, -0.8)), 0.25)]
@@ -146,12 +145,12 @@ def test_a_request_that_makes_no_sense_is_one_sentence(text, avatars):
 
 def test_the_page_is_told_the_keys_and_gets_the_strips(avatars):
     values = request_values(slider0=2.0)
-    frame = app.settle(*values, 1, False)
-    steps = app.read_steps(values[app.CONTROLS.index("shown_rows")])
-    recipe = app.read(values)
+    frame = events.settle(*values, 1, False)
+    steps = controls.read_steps(values[controls.CONTROLS.index("shown_rows")])
+    recipe = controls.read(values)
     assert frame["strips"] == [strip_key(recipe, step) for step in steps]
-    answer = app.draw_strips(*values, '{"sample": 3, "rows": [[0, 5], [2, 5]], "number": 7}')
+    answer = events.draw_strips(*values, '{"sample": 3, "rows": [[0, 5], [2, 5]], "number": 7}')
     assert answer["number"] == 7
     assert [s["key"] for s in answer["strips"]] == [frame["strips"][0], frame["strips"][2]]
-    nothing = app.draw_strips(*values, '{"sample": 0, "rows": [], "number": 8}')
+    nothing = events.draw_strips(*values, '{"sample": 0, "rows": [], "number": 8}')
     assert nothing == {"number": 8, "strips": []}

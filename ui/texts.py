@@ -1,9 +1,14 @@
 """What the page says of models and directions, in one line each."""
 
-from collections.abc import Sequence
+import functools
+import html
+from collections.abc import Callable, Sequence
+
+import gradio as gr
 
 import checkpoints
 from sefa.editing import VIEWS, Edit, Recipe
+from sefa.errors import UserError
 from sefa.labels import Labels
 from ui import engine
 from ui.rows import say_direction
@@ -47,3 +52,23 @@ def say_kept(model: engine.OpenModel, labels: Labels, kept: Sequence[Edit]) -> s
         name = name.removeprefix("Semantic ")
         parts.append(f"{name} of layers {change.layers} at {change.alpha:+.3g}")
     return "Also applied: " + "; ".join(parts) if parts else ""
+
+
+def say(notices: Sequence[str]) -> dict:
+    """The notice above the gallery, with whatever a stranger wrote in it shown as text."""
+    lines = "<br>".join(html.escape(notice) for notice in dict.fromkeys(notices))
+    return gr.update(value=f"<div role='status'>{lines}</div>", visible=bool(notices))
+
+
+def in_one_sentence(function: Callable) -> Callable:
+    """Turns a `UserError` into the message the page and the API show."""
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            message = str(error).replace("<", "‹").replace(">", "›")  # it is shown as HTML
+            raise gr.Error(message, print_exception=False) from None
+
+    return wrapped

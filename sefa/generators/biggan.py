@@ -141,7 +141,9 @@ class BigGAN(Generator):
         x = F.relu(self.norm(x, None, psi))
         return torch.tanh(self.to_rgb(x))
 
-    def conditions(self, label: Tensor | None, truncation_psi: float) -> dict[str, Any]:
+    def conditions(
+        self, label: Tensor | None, truncation_psi: float, noise_seed: int | None = None
+    ) -> dict[str, Any]:
         return {"label": label, "truncation_psi": truncation_psi}
 
     def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:

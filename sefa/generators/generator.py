@@ -35,6 +35,8 @@ class Generator(nn.Module):
     num_channels: 1 (grey) or 3 (RGB).
     class_names: label_dim names in the order of the classes, or None where they are not known.
     has_truncation: whether `truncation_psi` does anything; has_cutoff: and `truncation_cutoff`.
+    has_noise: whether `synthesize` adds noise to its features, and takes a `noise_seed` for other
+        noise than what the checkpoint stores.
     edit_range: alpha up to which edits are usually worth looking at; a slider's default range.
     """
 
@@ -50,6 +52,7 @@ class Generator(nn.Module):
     class_names: Sequence[str] | None = None
     has_truncation: bool = True
     has_cutoff: bool = True
+    has_noise: bool = False
     edit_range: float = 5.0
 
     def map(
@@ -68,16 +71,22 @@ class Generator(nn.Module):
         raise NotImplementedError
 
     def synthesize(self, w: Tensor) -> Tensor:
-        """Images [N, num_channels, resolution, resolution] float32, nominal range [-1, 1]."""
+        """Images [N, num_channels, resolution, resolution] float32, nominal range [-1, 1].
+
+        A family whose images depend on more takes it as keywords with defaults, see `conditions`.
+        """
         raise NotImplementedError
 
-    def conditions(self, label: Tensor | None, truncation_psi: float) -> dict[str, Any]:
+    def conditions(
+        self, label: Tensor | None, truncation_psi: float, noise_seed: int | None = None
+    ) -> dict[str, Any]:
         """What `synthesize` needs beside w to make the images that `map` had in mind.
 
         Keyword arguments: tensors have N rows, everything else holds for all samples. Empty for
-        the families whose images depend on w alone.
+        the families whose images depend on w alone. `noise_seed` (0 to 2**32 - 1; None: the noise
+        of the checkpoint) is among them where it does anything.
         """
-        return {}
+        return {"noise_seed": noise_seed} if self.has_noise and noise_seed is not None else {}
 
     def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:
         """For each index the matrix [rows, w_dim] of the first linear step that meets w there."""

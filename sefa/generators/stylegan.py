@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from sefa.generators.generator import Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
+from sefa.generators.noise import draw_noise
 from sefa.generators.ops import blur, upsampling_kernel
 from sefa.generators.progressive import ProgressiveOutput, count_blocks
 
@@ -75,16 +76,25 @@ class StyleGAN(MappedGenerator):
             widths.append(channels)
         self.output = ProgressiveOutput(weights, widths[1::2])
         self.num_channels = self.output.num_channels
+        in_use = self.styles[: 2 * self.output.blocks]
+        self.noise_sizes = tuple(style.noise_size for style in in_use)
+        self.has_noise = any(self.noise_sizes)
         self.finish(weights, config)
 
-    def synthesize(self, w: Tensor) -> Tensor:
+    def synthesize(self, w: Tensor, noise_seed: int | None = None) -> Tensor:
+        """Images [N, num_channels, resolution, resolution] float32, nominal range [-1, 1].
+
+        noise_seed: of other noise than the stored, see `noise.draw_noise`; the same for all samples.
+        """
         self.check_ws(w)
+        sizes = self.noise_sizes
+        fresh = [None] * len(sizes) if noise_seed is None else draw_noise(noise_seed, sizes)
         w = w.to(self.const.dtype)  # float32 codes plus float64 directions are float64
         coarse, fine = None, self.const.expand(len(w), -1, -1, -1)
         for k in range(self.output.blocks):
             x = fine
             for i in (2 * k, 2 * k + 1):
-                x = self.styles[i](self.convs[i](x), w[:, i])
+                x = self.styles[i](self.convs[i](x), w[:, i], fresh[i])
             coarse, fine = fine, x
         return self.output(coarse, fine)
 
@@ -118,15 +128,19 @@ class StyledActivation(nn.Module):
         self.register_buffer("bias", weights.take(f"{name}.bias", channels))
         self.register_buffer("noise_strength", None)  # [C]
         self.register_buffer("noise", None)  # [size, size]
+        self.noise_size = 0  # of noise that does anything
         if f"{name}.noise_strength" in weights:
             self.noise_strength = weights.take(f"{name}.noise_strength", channels)
             self.noise = weights.take(f"{name}.noise_const", size, size)
+            self.noise_size = size if self.noise_strength.any() else 0
         self.affine = FullyConnected(weights, f"{name}.affine", w_dim, out_dim=2 * channels)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, fresh: Tensor | None = None) -> Tensor:
+        """fresh: noise [size, size] in place of the stored, before its strength."""
         x = x + self.bias[:, None, None]
-        if self.noise is not None:
-            x = torch.addcmul(x, self.noise, self.noise_strength[:, None, None])
+        noise = self.noise if fresh is None else fresh.to(x)
+        if noise is not None:
+            x = torch.addcmul(x, noise, self.noise_strength[:, None, None])
         x = F.leaky_relu(x, 0.2)
         scale, shift = self.affine(w)[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
         variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)

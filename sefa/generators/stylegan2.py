@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from sefa.errors import CheckpointError, show
 from sefa.generators.generator import MAX_BLOCKS, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
+from sefa.generators.noise import draw_noise
 from sefa.generators.ops import fir_filter, upsample2x
 
 SQRT2 = math.sqrt(2.0)
@@ -92,6 +93,8 @@ class StyleGAN2(MappedGenerator):
                     clamps[f"to_rgb{block}"],
                 )  # fmt: skip
         self.check_architecture(config.get("architecture"), blocks)
+        self.noise_sizes = tuple(conv.noise_size for conv in self.convs)
+        self.has_noise = any(self.noise_sizes)
         self.finish(weights, config)
 
     def check_architecture(self, named: str | None, blocks: int) -> None:
@@ -112,8 +115,14 @@ class StyleGAN2(MappedGenerator):
                 f"layers (in {skips}) {wrong}."
             )
 
-    def synthesize(self, w: Tensor) -> Tensor:
+    def synthesize(self, w: Tensor, noise_seed: int | None = None) -> Tensor:
+        """Images [N, num_channels, resolution, resolution] float32, nominal range [-1, 1].
+
+        noise_seed: of other noise than the stored, see `noise.draw_noise`; the same for all samples.
+        """
         self.check_ws(w)
+        sizes = self.noise_sizes
+        fresh = [None] * len(sizes) if noise_seed is None else draw_noise(noise_seed, sizes)
         w = w.to(self.const.dtype)  # float32 codes plus float64 directions are float64
         x = self.const.expand(len(w), -1, -1, -1)
         image = None
@@ -122,7 +131,7 @@ class StyleGAN2(MappedGenerator):
             block = str((i + 1) // 2)
             if i % 2 == 1 and block in self.skips:
                 shortcut = self.skips[block](x)
-            x = conv(x, w[:, i])
+            x = conv(x, w[:, i], fresh[i])
             if i % 2 == 0 and block in self.skips:
                 x = x + shortcut
             if i % 2 == 0 and block in self.to_rgbs:  # toRGB shares the next conv's w index
@@ -196,12 +205,19 @@ class ModulatedConv(nn.Module):
         self.affine = FullyConnected(
             weights, f"{name}.affine", w_dim, gain=scale, out_dim=in_channels
         )
-        self.register_buffer("noise", None)
+        self.register_buffer("noise", None)  # [size, size], times its strength
+        self.noise_strength = 0.0  # of fresh noise
+        self.noise_size = 0  # of noise that does anything
 
     def take_noise(self, weights: Weights, name: str, size: int) -> None:
-        """The stored noise image [size, size] and its strength, multiplied."""
+        """The stored noise image [size, size] and its strength, multiplied.
+
+        Stored noise that is zero is none, but where it has a strength fresh noise is not.
+        """
         if f"{name}.noise_strength" in weights:
             strength = weights.take(f"{name}.noise_strength")
+            self.noise_strength = strength.item()
+            self.noise_size = size if self.noise_strength else 0
             noise = weights.take(f"{name}.noise_const", size, size) * strength
             if noise.any():
                 self.noise = noise
@@ -218,7 +234,8 @@ class ModulatedConv(nn.Module):
                 self.weight_squares = sums.T.contiguous() if self.up else sums
         return self.weight_squares
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, fresh: Tensor | None = None) -> Tensor:
+        """fresh: noise [size, size] in place of the stored, before its strength."""
         style = self.affine(w)  # [N, in]
         demodulation = F.linear(style.square(), self.squares()).add(1e-8).rsqrt()  # [N, out]
         x = x * style[:, :, None, None]
@@ -227,8 +244,9 @@ class ModulatedConv(nn.Module):
         else:
             x = F.conv2d(x, self.weight, padding=1)
         x = x * demodulation[:, :, None, None]
-        if self.noise is not None:
-            x = x + self.noise
+        noise = self.noise if fresh is None else fresh.to(x) * self.noise_strength
+        if noise is not None:
+            x = x + noise
         x = F.leaky_relu(x + self.bias[:, None, None], 0.2) * self.gain
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 

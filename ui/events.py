@@ -1,0 +1,310 @@
+"""What happens when a visitor does something: plain functions of what the page sends.
+
+The sliders mean what `shown_model` and `shown_layers` say. The model and layer pickers are wishes:
+`choose` turns them into sliders, and only then do the shown ones follow. So a frame is always of
+the sliders that the visitor sees, whatever is still under way.
+"""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+import checkpoints
+from sefa.directions_file import DirectionRow, DirectionsFile, directions_bytes
+from sefa.editing import (
+    MAX_NAMES,
+    Named,
+    Recipe,
+    direction_name,
+    fit,
+    in_order,
+    integer,
+    order_name,
+)
+from sefa.errors import UserError
+from sefa.labels import is_index, labels_json
+from ui import brush, engine, measuring, strips
+from ui.controls import (
+    CONTROLS,
+    CUSTOM,
+    read,
+    read_steps,
+    select_view,
+)
+from ui.gallery import frame
+from ui.layout import brushed_of, lay_out
+from ui.rows import (
+    is_measured_row,
+    labels_of,
+    say_layers,
+    selections,
+)
+from ui.texts import in_one_sentence
+
+PAPER = "https://arxiv.org/abs/2007.06600"
+
+MAX_SEQUENCE = 2**53  # as far as a browser counts without gaps
+
+
+def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
+    """The page as the link's query describes it; the default page when there is none."""
+    query = {k: v for k, v in dict(request.query_params).items() if not k.startswith("__")}
+    if not query:
+        return gr.skip()
+    recipe, notices = Recipe.from_query(query)
+    if query.get("model", recipe.model) != recipe.model:  # no name at all: a notice says so
+        recipe = replace(recipe, layers="all", edits=(), names=(), class_index=0)
+    try:
+        model = engine.open_model(recipe.model, show_bytes(progress))
+    except UserError as error:
+        notices.append(f"{error} Showing {engine.EMBEDDED} instead, without the link's edits.")
+        model = engine.open_model(engine.EMBEDDED)
+        recipe = replace(recipe, model=model.name, layers="all", edits=(), names=(), class_index=0)
+    generator = model.loaded.generator
+    recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
+    return lay_out(model, recipe, [*notices, *misfits])
+
+
+def choose_event(progress: gr.Progress = gr.Progress(), *values: Any) -> list[Any]:  # noqa: B008
+    """`choose` with progress; Gradio looks for it among the arguments before `*values` only."""
+    return choose(*values, report=show_bytes(progress))
+
+
+@in_one_sentence
+def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any]:
+    """The sliders for the model, layers and number of semantics that were picked.
+
+    When they cannot be had, the page stays as it is and says why.
+    """
+    recipe = read(values)
+    wish, shown = dict(zip(CONTROLS, values, strict=False)), recipe.model
+    model, notices = first_to_be_had([wish["model"], recipe.model, engine.EMBEDDED], report)
+    if notices:
+        verb = "Staying with" if model.name == recipe.model else "Showing"
+        notices[-1] += f" {verb} {model.name}."
+    if model.name != recipe.model:
+        recipe = replace(recipe, model=model.name, edits=(), names=(), class_index=0)
+    generator = model.loaded.generator
+    if generator.num_ws == 1:
+        wish["layers"] = "all"
+    wanted = wish["custom"] if wish["layers"] == CUSTOM else wish["layers"]
+    if wish["layers"] != CUSTOM or str(wanted or "").strip():
+        try:
+            recipe = replace(recipe, layers=select_view(wanted, generator.num_ws))
+        except UserError as error:
+            notices.append(str(error))
+    recipe = replace(recipe, order=order_name(wish["order"]))
+    recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
+    brushed = brushed_of(values) if model.name == shown else []
+    if recipe.layers != wish["shown_layers"]:  # what is looked for now is something else
+        used = {(change.layers, change.direction) for change in recipe.edits}
+        brushed = [b for b in brushed if (b.step.layers, b.step.direction) in used]
+    updates = lay_out(model, recipe, [*notices, *misfits], brushed)
+    if wish["layers"] == CUSTOM:  # what is being typed stays
+        updates[CONTROLS.index("layers")]["value"] = CUSTOM
+        updates[CONTROLS.index("custom")] = gr.update(visible=True)
+    return updates
+
+
+def first_to_be_had(
+    names: Sequence[Any], report: checkpoints.Progress | None
+) -> tuple[engine.OpenModel, list[str]]:
+    """The first of these models that opens, and a sentence for each that was tried and does not."""
+    reasons: list[str] = []
+    for name in names[:-1]:
+        try:
+            return engine.open_model(name, report), reasons
+        except UserError as error:
+            if str(error) not in reasons:
+                reasons.append(str(error))
+    return engine.open_model(names[-1], report), reasons
+
+
+def show_bytes(progress: gr.Progress) -> Callable[[int, int | None], None]:
+    def report(done: int, total: int | None) -> None:
+        megabytes = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB"
+        progress(done / total if total else 0, desc=f"Downloading, {megabytes}")
+
+    return report
+
+
+@in_one_sentence
+def measure(
+    name: Any,
+    view: Any,
+    done: Any,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> Any:
+    """Measures what the sliders' directions do, where that is not known; then counts one up.
+
+    `name`, `view`: of the model and the directions shown. The count tells the page that rows have
+    changed; it stays as it is where nothing has.
+    """
+    if measuring.seconds() <= 0:
+        return gr.skip()
+    model = engine.open_model(name)
+    changed = False
+    if measuring.known_groups(model) is None and measuring.groups_are_quick(model):
+        text = "Measuring what each layer does"
+        measuring.measure_groups(
+            model, lambda at, total: progress(at / total, desc=f"{text}, {at} of {total}")
+        )
+        changed = True
+    missing = [s for s in selections(model, str(view)) if not measuring.is_measured(model, s)]
+    for i, layers in enumerate(missing):
+        where = f" in {say_layers(layers)}" if len(missing) > 1 else ""
+
+        def report(at: int, total: int, i: int = i, where: str = where) -> None:
+            text = f"Measuring what each direction does{where}, {at} of {total}"
+            progress((i + at / total) / len(missing), desc=text)
+
+        report(0, 1)
+        measuring.measure(model, layers, report)
+    return integer(done, "The count", 0, MAX_SEQUENCE) + 1 if missing or changed else gr.skip()
+
+
+@in_one_sentence
+def relay(*values: Any) -> list[Any]:
+    """The page's own recipe once more, for rows that are known better now; pickers stay."""
+    recipe = read(values)
+    updates = lay_out(engine.open_model(recipe.model), recipe, [], brushed_of(values))
+    for name in ("model", "custom", "order"):  # somebody may be choosing
+        updates[CONTROLS.index(name)] = gr.skip()
+    picked = CONTROLS.index("layers")  # there may be other groups to choose from
+    updates[picked] = gr.update(choices=updates[picked]["choices"])
+    updates[-1] = gr.skip()  # the notice
+    return updates
+
+
+def find_region_event(progress: gr.Progress = gr.Progress(), *inputs: Any) -> list[Any]:  # noqa: B008
+    """`find_region` with progress."""
+    return find_region(*inputs, report=lambda at, total: progress(at / total, desc="Looking"))
+
+
+@in_one_sentence
+def find_region(*inputs: Any, report: Callable[[int, int], Any] | None = None) -> list[Any]:
+    """Sliders for what moves the region that the visitor brushed, which is the last input."""
+    *values, region = inputs
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    found = brush.find(model, recipe, *brush.parse_region(region), report)
+    return lay_out(model, recipe, [], found)
+
+
+@in_one_sentence
+def rename(*inputs: Any) -> list[Any]:
+    """The page with a direction named as the visitor says, in the last input; "" takes it back."""
+    *values, naming = inputs
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    steps = read_steps(values[CONTROLS.index("shown_rows")])
+    try:
+        said = json.loads(str(naming)[:1000])
+        row, name = said["row"], str(said["name"]).strip()
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise UserError("This is no name of a direction.") from None
+    step = steps[integer(row, "The row", 0, len(steps) - 1)]
+    place = step.layers, in_order(step.direction)
+    names = [n for n in recipe.names if (n.layers, in_order(n.direction)) != place]
+    if name:
+        names.append(Named(step.layers, step.direction, direction_name(name)))
+    if len(names) > MAX_NAMES:
+        raise UserError(f"At most {MAX_NAMES} directions can be named.")
+    return lay_out(model, replace(recipe, names=tuple(names)), [], brushed_of(values))
+
+
+@in_one_sentence
+def take_directions(*values: Any) -> dict[str, str]:
+    """The directions that have sliders, as a file: {"name", "uri"}."""
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    generator, labels = model.loaded.generator, labels_of(model, recipe)
+    rows = []
+    for step in read_steps(values[CONTROLS.index("shown_rows")]):
+        directions, _ = engine.find_directions(model, step.layers)
+        name, sign = labels.find(directions.layers, step.direction) or ("", 1)
+        measured = not is_index(step.direction) or is_measured_row(model, step)
+        unit = step.alpha if measured else math.nan
+        rows.append(
+            DirectionRow.of(
+                directions, step.layers, step.direction, unit=unit, name=name, sign=sign
+            )
+        )
+    weights = measuring.weights_of(model)
+    family, num_ws = generator.family, generator.num_ws
+    file = directions_bytes(DirectionsFile(model.name, weights, family, num_ws, tuple(rows)))
+    return as_file(model, "directions.safetensors", file)
+
+
+@in_one_sentence
+def take_names(*values: Any) -> dict[str, str]:
+    """All names of the model's directions, the visitor's too, as a file that a Space can ship."""
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    content = labels_json(measuring.weights_of(model), labels_of(model, recipe))
+    return as_file(model, "names.json", content.encode())
+
+
+def as_file(model: engine.OpenModel, kind: str, content: bytes) -> dict[str, str]:
+    """A file that the browser saves: {"name", "uri"}."""
+    stem = re.sub(r"[^\w.-]+", "_", model.name)[:100]
+    data = base64.b64encode(content).decode("ascii")
+    return {"name": f"{stem}-{kind}", "uri": f"data:application/octet-stream;base64,{data}"}
+
+
+@in_one_sentence
+def follow(*inputs: Any) -> Any:
+    """One frame while a slider moves, of a model that is quick enough; else nothing."""
+    *values, sequence, dragging = inputs
+    recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
+    model = engine.open_model(recipe.model)
+    if dragging and not engine.is_live(model, recipe.num_samples):
+        return gr.skip()
+    after = engine.edited_frames(model, recipe)
+    return the_frame(model, recipe, after, None, values, number)
+
+
+@in_one_sentence
+def settle(*inputs: Any) -> Any:
+    """The frame of the page as it is, with the originals to compare it with."""
+    *values, sequence, _ = inputs
+    recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
+    model = engine.open_model(recipe.model)
+    after, before = engine.frames(model, recipe)
+    return the_frame(model, recipe, after, before, values, number)
+
+
+def the_frame(
+    model: engine.OpenModel,
+    recipe: Recipe,
+    after: list[str],
+    before: list[str] | None,
+    values: Sequence[Any],
+    number: int,
+) -> dict[str, Any]:
+    """The answer to the request `number`, which sent `values`."""
+    keys, live = keys_of(recipe, values), engine.is_live(model, recipe.num_samples)
+    return frame(recipe, after, before, model.loaded.generator.resolution, keys, live, number)
+
+
+def keys_of(recipe: Recipe, values: Sequence[Any]) -> list[str]:
+    """What the strip of each slider is of."""
+    steps = read_steps(values[CONTROLS.index("shown_rows")])
+    return [strips.strip_key(recipe, step) for step in steps]
+
+
+@in_one_sentence
+def draw_strips(*inputs: Any) -> dict[str, Any]:
+    """Some of the strips that the page wants, which says so in the last of its inputs."""
+    *values, wanted = inputs
+    recipe = read(values)
+    model = engine.open_model(recipe.model)
+    steps = read_steps(values[CONTROLS.index("shown_rows")])
+    asked = strips.Wanted.parse(wanted)
+    return {"number": asked.number, "strips": strips.strips(model, recipe, steps, asked)}
