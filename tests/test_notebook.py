@@ -17,6 +17,7 @@ from PIL import Image
 import checkpoints
 from sefa import Recipe
 from sefa.directions_file import read_directions
+from sefa.pictures import recipe_of_png
 from tests.helpers import tiny_stylegan2
 from tests.serving import ROOT
 
@@ -42,12 +43,11 @@ def with_values(**values):
     return notebook
 
 
-def run(notebook, folder, *extra):
-    """Runs the notebook and then `extra` cells in the repository; cells that fail raise.
+def run(notebook, folder):
+    """Runs the notebook in the repository and gives its cells by id; one that fails raises.
 
     Nothing can be installed or fetched, and only `folder` takes what tools keep for themselves.
     """
-    notebook.cells += [nbformat.v4.new_code_cell(source) for source in extra]
     environment = {
         "GIT_ALLOW_PROTOCOL": "none",
         "HF_HOME": str(folder / "hf"),
@@ -82,7 +82,7 @@ def files_in(folder):
     return {path for path in folder.iterdir() if not path.name.startswith((".", "__pycache__"))}
 
 
-MOVES = """
+STILL = """
 still = view.value
 assert still
 """
@@ -143,7 +143,7 @@ def test_it_cites_what_the_readme_cites():
 def test_the_embedded_model(tmp_path):
     results = tmp_path / "results"
     before = files_in(ROOT) | files_in(PATH.parent)
-    notebook = with_keep_last(with_values(folder=str(results)), MOVES, MOVED, RESET)
+    notebook = with_keep_last(with_values(folder=str(results)), STILL, MOVED, RESET)
     cells = run(notebook, tmp_path)
     assert files_in(ROOT) | files_in(PATH.parent) == before
 
@@ -164,7 +164,7 @@ def test_the_embedded_model(tmp_path):
         "strips.png",
     ]
     with Image.open(results / "strips.png") as strips, Image.open(results / "picture.png") as image:
-        assert strips.size == (36 + 7 * 128, 8 * 128) and image.size == (4 * 128, 128)
+        assert strips.size == (36 + 7 * 128, 8 * 128) and image.size == (2 * 64 + 8, 2 * 64 + 8)
         # Every row of the strips moves.
         for i in range(8):
             ends = [strips.crop((x, i * 128, x + 128, i * 128 + 128)) for x in (36, 36 + 6 * 128)]
@@ -176,20 +176,22 @@ def test_the_embedded_model(tmp_path):
     (query,) = re.findall(r"\?(v=1\S+)", text_of(cells["keep"]))
     recipe, notices = Recipe.from_query(query)
     assert not notices and [edit.alpha for edit in recipe.edits] == [-1.5]
+    assert recipe_of_png((results / "picture.png").read_bytes()) == (recipe, [])
 
 
 def test_a_file_with_classes_in_grey(tmp_path):
     path = tiny_stylegan2(tmp_path / "model.safetensors", label_dim=3, num_channels=1)
     values = {"model": str(path), "folder": str(tmp_path / "results"), "class_index": 1}
     again = "still = view.value\nclass_box.value = 2\nassert view.value != still"
-    cells = run(
-        with_values(**values, layers="0-1", count=2, samples=2), tmp_path, MOVES, MOVED, again
-    )
+    notebook = with_values(**values, layers="0-1", count=2, samples=2)
+    cells = run(with_keep_last(notebook, STILL, MOVED, again), tmp_path)
     assert "3 classes" in text_of(cells["model"])
     names = {file.name for file in (tmp_path / "results").iterdir()}
     assert {"directions.safetensors", "picture.png", "strips.png"} < names and len(names) == 5
     kept = read_directions(tmp_path / "results" / "directions.safetensors")
-    assert kept.model == "model.safetensors" and [row.layers for row in kept.rows] == ["0-1"] * 2
+    recipe, _ = recipe_of_png((tmp_path / "results" / "picture.png").read_bytes())
+    assert recipe.model == kept.model == "model.safetensors" and recipe.class_index == 2
+    assert [row.layers for row in kept.rows] == ["0-1"] * 2
 
 
 def test_a_cell_that_fails_fails_the_run(tmp_path):
