@@ -6,7 +6,6 @@ import gradio as gr
 
 import checkpoints
 from sefa.editing import (
-    MAX_PSI,
     MAX_SAMPLES,
     MAX_SEED,
     MAX_SEMANTICS,
@@ -15,12 +14,13 @@ from ui import engine, strips
 from ui.api import edit, factorize
 from ui.controls import (
     CONTROLS,
-    ORDER_CHOICES,
+    SHOWN,
     first_look,
-    model_choices,
 )
+from ui.downloads import SAVES
 from ui.events import (
     choose_event,
+    compare_event,
     draw_strips,
     find_region_event,
     follow,
@@ -28,50 +28,25 @@ from ui.events import (
     open_link,
     relay,
     rename,
+    restore_event,
     settle,
-    take_directions,
-    take_names,
 )
 from ui.gallery import STAMP, frame, gallery, sends
 from ui.layout import first_values, lay_out
+from ui.panels import ExportPanel, direction_controls, export_panel, model_controls
+from ui.parts import part
 from ui.rows import (
     rows_of,
 )
+from ui.web import asset
 
 PAPER = "https://arxiv.org/abs/2007.06600"
 INTRO = f"""# Look what is inside a GAN
 Each slider moves every image along one direction that the generator's own weights reveal, in
 closed form: no training, no labels ([SeFa, CVPR 2021]({PAPER})). **Drag one.**"""
+ABOUT = ""
 
 
-CSS = """
-.gradio-container { max-width: 1280px !important; }
-#intro h1 { margin-bottom: 2px; }
-#notice { border-left: 4px solid var(--color-accent); padding: 8px 12px; border-radius: 6px;
-  background: var(--background-fill-secondary); max-height: 30vh; overflow-y: auto !important; }
-#model-facts, #kept { font-size: 13px; color: var(--body-text-color-subdued); }
-#settle, #ask-strips, #find-region, #name-it { display: none; }
-#model input, #class-index input { text-overflow: ellipsis; margin-right: 24px; }  /* its arrow */
-/* The images stay in sight while the controls below or beside them are moved. */
-#stage { position: sticky; top: 0; z-index: 45;  /* Gradio's labels have 40, its menus more */
-  align-self: flex-start; padding-bottom: 6px;
-  background: var(--body-background-fill); }
-.gradio-container, .gradio-container main, .gradio-container .wrap { overflow: visible !important; }
-@media (max-width: 768px) {
-  .gradio-container { padding: 8px !important; }
-  #intro h1 { font-size: 22px; }
-  [id^=semantic-] .head input { width: 64px; }
-  [id^=semantic-] .head label { flex: 1; min-width: 0; }
-  [id^=semantic-] .info-text { font-size: 11px; white-space: nowrap; overflow: hidden;
-    text-overflow: ellipsis; }
-  #notice { max-height: 16vh; }  /* it shares the screen with the images and a slider */
-}
-"""
-SAVE = """file => {
-    const link = document.createElement('a');
-    [link.href, link.download] = [file.uri, file.name];
-    link.click();
-}"""
 RESET = f"() => [{', '.join(['0'] * MAX_SEMANTICS)}, '', '']"  # the sliders, kept, kept_text
 
 
@@ -104,44 +79,36 @@ def build_page() -> gr.Blocks:
                 notice = gr.HTML(elem_id="notice", **initial["notice"])
                 images = gallery(first)
             with gr.Column(scale=5, min_width=320):
-                found = gr.Markdown(elem_id="found", **initial["found"])
-                with gr.Column(elem_id="sliders"):
-                    sliders = [
-                        gr.Slider(step=0.1, elem_id=f"semantic-{i}", **initial[f"slider {i}"])
-                        for i in range(MAX_SEMANTICS)
-                    ]
-                kept_text = gr.Markdown(elem_id="kept", **initial["kept_text"])
-                with gr.Row():
-                    reset = gr.Button("Reset", elem_id="reset", min_width=80)
-                    shuffle = gr.Button("Random", elem_id="random", min_width=80)
-                with gr.Accordion("Model, layers and samples", open=True):
-                    c = make_settings(initial)
+                part("tabs")
+                with gr.Column(elem_id="panel-explore"):
+                    c = direction_controls(initial)
+                    part("brush")
+                with gr.Column(elem_id="panel-sliders"):
+                    found = gr.Markdown(elem_id="found", **initial["found"])
+                    with gr.Column(elem_id="sliders"):
+                        sliders = [
+                            gr.Slider(step=0.1, elem_id=f"semantic-{i}", **initial[f"slider {i}"])
+                            for i in range(MAX_SEMANTICS)
+                        ]
+                    part("more")
+                    kept_text = gr.Markdown(elem_id="kept", **initial["kept_text"])
+                with gr.Column(elem_id="panel-edit"):
+                    c |= model_controls(initial)
                     facts = gr.Markdown(elem_id="model-facts", **initial["facts"])
-                with gr.Accordion("Take away", open=False):
-                    gr.Markdown(
-                        "The directions above as a file of vectors with their layers, units and "
-                        "names, and the names of this model's directions as a file that its Space "
-                        "can ship."
-                    )
-                    with gr.Row():
-                        take_all = gr.Button("Directions", elem_id="take-directions", min_width=80)
-                        take_some = gr.Button("Names", elem_id="take-names", min_width=80)
+                with gr.Column(elem_id="panel-compare"):
+                    compared = part("compare")
+                with gr.Column(elem_id="panel-export"):
+                    export = export_panel()
+                with gr.Column(elem_id="panel-about"):
+                    gr.Markdown(ABOUT)
         # What a request carries besides: what the sliders mean, and the request's number.
-        c["shown_model"] = gr.Textbox(visible=False, **initial["shown_model"])
-        for name in ("shown_layers", "shown_order", "shown_rows", "kept", "names", "brushed"):
+        for name in SHOWN:
             c[name] = gr.Textbox(visible=False, **initial[name])
         sequence = gr.Number(0, visible=False)
         measured = gr.Number(0, visible=False)  # counted up when rows are known better
         dragging = gr.Checkbox(False, visible=False)
-        let_go = gr.Button("Draw", elem_id="settle", visible="hidden")
         film = strips.component()
-        wanted = gr.Textbox(visible=False)
-        ask = gr.Button("Strips", elem_id="ask-strips", visible="hidden")
-        region = gr.Textbox(visible=False)
-        look = gr.Button("Look", elem_id="find-region", visible="hidden")
-        naming = gr.Textbox(visible=False)
-        name_it = gr.Button("Name", elem_id="name-it", visible="hidden")
-        taken = gr.JSON(visible=False)
+        told = gr.Textbox(visible=False)  # what a script of the page adds to a request
 
         controls = [*(c[name] for name in CONTROLS), *sliders]
         everything = [*controls, found, facts, kept_text, notice]
@@ -163,13 +130,13 @@ def build_page() -> gr.Blocks:
             show_progress="hidden",
         )
         gr.on(
-            [*(slider.release for slider in sliders), let_go.click],
+            [*(slider.release for slider in sliders), unseen("settle").click],
             **draw,
             trigger_mode="always_last",
         )
-        ask.click(
+        unseen("ask-strips").click(
             draw_strips,
-            [*controls, wanted],
+            [*controls, told],
             film,
             js=strips.ASK,
             **private,
@@ -178,9 +145,9 @@ def build_page() -> gr.Blocks:
             show_progress="hidden",
             trigger_mode="multiple",
         )
-        look.click(
+        unseen("find-region").click(
             find_region_event,
-            [*controls, region],
+            [*controls, told],
             everything,
             js=sends("region"),
             **private,
@@ -188,19 +155,28 @@ def build_page() -> gr.Blocks:
             show_progress="full",
             show_progress_on=found,
         ).success(**draw)
-        name_it.click(
+        unseen("name-it").click(
             rename,
-            [*controls, naming],
+            [*controls, told],
             everything,
             js=sends("naming"),
             **private,
             show_progress="hidden",
         ).success(**draw)
-        for button, take in ((take_all, take_directions), (take_some, take_names)):
-            button.click(take, controls, taken, **private).success(None, taken, None, js=SAVE)
+        unseen("do-compare").click(
+            compare_event,
+            [*controls, told],
+            compared,
+            js=sends("comparing"),
+            **private,
+            concurrency_id="strips",
+            show_progress="full",
+            show_progress_on=compared,
+        )
         gr.on(
             [c[name].input for name in ("num_samples", "psi", "cutoff", "class_index")]
-            + [c["seed"].input],
+            + [c[name].input for name in ("seed", "mix_layers", "mix_seed")]
+            + [c["noise"].submit, c["noise"].blur],
             **draw,
             trigger_mode="always_last",
         )
@@ -217,8 +193,22 @@ def build_page() -> gr.Blocks:
             show_progress_on=c["model"],
         )
         seen = [c["seed"], c["shown_model"]]
-        shuffle.click(None, seen, c["seed"], js=next_seed(model), **private).then(**draw)
-        reset.click(None, None, [*sliders, c["kept"], kept_text], js=RESET, **private).then(**draw)
+        unseen("do-random").click(None, seen, c["seed"], js=next_seed(model), **private).then(
+            **draw
+        )
+        unseen("do-reset").click(
+            None, None, [*sliders, c["kept"], kept_text], js=RESET, **private
+        ).then(**draw)
+        restored = unseen("do-restore").click(
+            restore_event,
+            [*controls, told],
+            everything,
+            js=sends("restoring"),
+            **private,
+            **in_parallel,
+            show_progress="full",
+            show_progress_on=c["model"],
+        )
         opened = page.load(
             open_link,
             None,
@@ -228,7 +218,7 @@ def build_page() -> gr.Blocks:
             show_progress="full",
             show_progress_on=c["model"],
         )
-        for event in (chosen, opened):
+        for event in (chosen, opened, restored):
             event.success(**draw)
             event.success(
                 measure,
@@ -243,51 +233,35 @@ def build_page() -> gr.Blocks:
         measured.change(relay, controls, everything, **private, show_progress="hidden").success(
             **draw
         )  # its frame says what the strips of the new rows are of
+        wire_export(export, controls, told, private)
 
         gr.api(factorize, api_name="factorize", **in_parallel)
         gr.api(edit, api_name="edit", **one_by_one)
     return page
 
 
-def make_settings(initial: dict[str, dict]) -> dict[str, gr.components.Component]:
-    """The pickers for model, layers and samples, by their name in CONTROLS."""
-    c = {}
-    c["model"] = gr.Dropdown(
-        choices=model_choices(), label="Model", elem_id="model", **initial["model"]
-    )
-    c["class_index"] = gr.Dropdown(label="Class", elem_id="class-index", **initial["class_index"])
-    c["layers"] = gr.Radio(label="Layers", elem_id="layers", **initial["layers"])
-    c["custom"] = gr.Textbox(
-        label="Custom layers",
-        info="Indices and ranges such as 0-1,4; press Enter",
-        max_lines=1,
-        elem_id="custom-layers",
-        **initial["custom"],
-    )
-    c["order"] = gr.Radio(ORDER_CHOICES, label="Order", elem_id="order", **initial["order"])
-    with gr.Row():
-        c["num_semantics"] = gr.Slider(
-            1, MAX_SEMANTICS, step=1, label="Semantics", min_width=120, buttons=[],
-            elem_id="num-semantics", **initial["num_semantics"],
-        )  # fmt: skip
-        c["num_samples"] = gr.Slider(
-            1, MAX_SAMPLES, step=1, label="Samples", min_width=120, buttons=[],
-            elem_id="num-samples", **initial["num_samples"],
-        )  # fmt: skip
-    with gr.Row():
-        c["seed"] = gr.Number(
-            precision=0, label="Seed", min_width=100, elem_id="seed", **initial["seed"]
-        )
-        c["psi"] = gr.Slider(
-            0, MAX_PSI, step=0.05, label="Truncation ψ", min_width=160, buttons=[],
-            elem_id="psi", **initial["psi"],
-        )  # fmt: skip
-        c["cutoff"] = gr.Number(
-            precision=0, label="Truncated layers (0: all)", min_width=100,
-            minimum=0,
-            elem_id="cutoff", **initial["cutoff"],
-        )  # fmt: skip
-    return c
+def wire_export(panel: ExportPanel, controls: list, told: gr.Textbox, private: dict) -> None:
+    """Each button of the export panel writes its files, which the browser then saves."""
+    files = gr.File(visible=False, file_count="multiple")
+    for name, button in panel.buttons.items():
+        if name not in SAVES:
+            continue
+        button.click(
+            SAVES[name],
+            [*controls, told],
+            [files, panel.status],
+            js=sends("saving", first="window.sefa.saving = {sample: window.sefa.sample};"),
+            **private,
+            concurrency_id="save",
+            concurrency_limit=2,
+            show_progress="full",
+            show_progress_on=panel.status,
+        ).success(None, files, None, js=asset("save.js"), **private)
+
+
+def unseen(name: str) -> gr.Button:
+    """A button that only scripts of the page press."""
+    return gr.Button(name, elem_id=name, elem_classes="unseen", visible="hidden")
 
 
 def theme() -> gr.themes.Base:
@@ -310,7 +284,8 @@ def main() -> None:
     """Serves the page; GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where."""
     build_page().queue(max_size=64).launch(
         theme=theme(),
-        css=CSS + strips.CSS,
+        css=asset("page.css", "strips.css"),
+        head=f"<style>{asset('head.css')}</style><script>{asset('embed.js')}</script>",
         footer_links=["api", "gradio", "settings"],
         run_history=False,  # it would fill the browser's storage with every public event's images
     )

@@ -18,7 +18,7 @@ from sefa.calibration import SHARE, Probe, Progress, compared, image_distance, m
 from sefa.editing import Recipe
 from sefa.errors import UserError
 from sefa.factorization import Directions
-from sefa.rendering import MEASURED_PIXELS, LoadedModel
+from sefa.rendering import MEASURED_PIXELS, LoadedModel, Turn, at_once
 
 # At most half of what a unit is measured on: there are three times as many directions, and those of
 # one page are all measured on the same samples.
@@ -51,13 +51,14 @@ def equal_change(
     distance: float,
     class_index: int | None = None,
     progress: Progress | None = None,
+    turn: Turn = at_once,
 ) -> EqualChange:
     """Alphas at which the first `count` directions change images by `distance` units, > 0.
 
     Measured as `LoadedModel.calibration` does, at the truncation of a new recipe, on images of one
     class where `class_index` says so. The change is the mean of those at +alpha and -alpha.
-    `progress(done, total)` is called after each direction. Raises `UserError` for a model all of
-    whose images are alike.
+    `progress(done, total)` is called after each direction; `turn`: how batches are run. Raises
+    `UserError` for a model all of whose images are alike.
     """
     samples = min(max(FEWEST, MEASURED_PIXELS // model.generator.resolution**2), MOST)
     with torch.inference_mode():
@@ -66,7 +67,7 @@ def equal_change(
         )
 
         def synthesize(w: Tensor) -> Tensor:
-            return model.in_turns(w, conditions)
+            return model.in_turns(w, conditions, turn)
 
         before = compared(synthesize(w))
         unit = SHARE * image_distance(before, before.roll(1, 0)).mean().item()

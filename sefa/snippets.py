@@ -39,7 +39,7 @@ def as_python(recipe: Recipe) -> str:
 
 def _imports(recipe: Recipe) -> list[str]:
     lines = ["from PIL import Image", "", "import checkpoints"]
-    if recipe.edits:
+    if recipe.edits or recipe.mix is not None:
         lines.append("import sefa")
     if any(_is_combined(change) for change in recipe.edits):
         lines.append("from sefa.editing import combine")
@@ -52,12 +52,20 @@ def _samples(recipe: Recipe) -> str:
     psi, cutoff = number(recipe.truncation_psi), ""
     if recipe.truncation_cutoff is not None:
         cutoff = f", truncation_cutoff={recipe.truncation_cutoff}"
-    return (
+    lines = (
         f"generator = checkpoints.load({recipe.model!r})\n"
         f"z = generator.sample_z(range({first}, {last}))  # a seed for each sample\n"
         f"label = generator.one_hot({recipe.class_index}, len(z))  # None without classes\n"
         f"w = generator.map(z, label, truncation_psi={psi}{cutoff})"
     )
+    if recipe.mix is not None:
+        lines += (
+            f"\nother = generator.map(generator.sample_z([{recipe.mix.seed}]), "
+            "None if label is None else label[:1], "
+            f"truncation_psi={psi}{cutoff})\n"
+            f"w = sefa.mix(w, other, {recipe.mix.layers!r})  # the style of another seed"
+        )
+    return lines
 
 
 def _edit(change: Edit, name: str, factorize: bool) -> list[str]:
@@ -92,8 +100,9 @@ def _terms(change: Edit) -> list[str]:
 def _images(recipe: Recipe) -> str:
     """Lines from the edited w to the files."""
     psi = number(recipe.truncation_psi)
+    noise = "" if recipe.noise_seed is None else f", {recipe.noise_seed}"
     return (
-        f"conditions = generator.conditions(label, {psi})\n"
+        f"conditions = generator.conditions(label, {psi}{noise})\n"
         f"images = render(generator, w, conditions=conditions)  # uint8 [N, H, W, C]\n"
         "for i, image in enumerate(images):\n"
         '    Image.fromarray(image.squeeze()).save(f"sample_{i}.png")'

@@ -1,5 +1,6 @@
 """Small generators with random weights, in our own layout and in genforce's."""
 
+import html
 import json
 import math
 import re
@@ -114,6 +115,17 @@ def is_one_sentence(message: str) -> bool:
     inside = re.search(r"[.!?]['\")]* +[A-Z]", message)  # a second sentence begins
     ends = re.search(r"[^.\s:;,]\.$", message)
     return "\n" not in message and inside is None and ends is not None and len(message) < 500
+
+
+def problem_of(answer) -> str:
+    """The sentence that an event answers with where it could do nothing: below the gallery for
+    a frame, in the notice for an event that lays out the page, of which all else must stay."""
+    if isinstance(answer, dict):
+        assert set(answer) == {"sequence", "problem"}
+        return answer["problem"]
+    *others, notice = answer
+    assert all(set(update) == {"__type__"} for update in others)
+    return html.unescape(re.sub("<[^>]*>", "", notice["value"]))
 
 
 def tiny_pggan(

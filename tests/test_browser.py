@@ -80,6 +80,15 @@ class Visitor:
         for route in self.held:
             route.continue_()
 
+    def show(self, tab: str) -> None:
+        """What is one step away: Edit, Explore, Compare, Export or About."""
+        self.page.get_by_role("tab", name=tab).click()
+
+    @property
+    def link(self) -> str:
+        """The address that the page would copy."""
+        return self.page.evaluate("window.sefa.link()")
+
     def slider(self, i: int):
         return self.page.locator(f"#semantic-{i} input[type=range]")
 
@@ -251,6 +260,7 @@ def test_on_a_phone(visit, server, start):
     frames = visitor.page.locator(FRAMES).bounding_box()
     assert frames["y"] + frames["height"] <= 740
     # The images stay in sight beside the slider that moves them.
+    visitor.page.get_by_role("button", name="Show all").click()
     visitor.reveal(4)
     frames, slider = (
         box.bounding_box() for box in (visitor.page.locator(FRAMES), visitor.slider(4))
@@ -263,7 +273,7 @@ def test_on_a_phone(visit, server, start):
     assert units > 0
     edited = replace(start, edits=(moved(start, 4, units),))
     visitor.wait(edited)
-    for view in ("Before / after", "Original", "Edited"):
+    for view in ("Split", "Both", "Original", "Edited"):
         visitor.page.get_by_role("button", name=view, exact=True).click()
         assert visitor.overflow() <= 0, view
     visitor.page.locator("#num-samples input[type=range]").evaluate(SET, 16)
@@ -277,6 +287,10 @@ def test_named_directions_and_curated_seeds(visit, server, start):
     assert len(rows) == min(len(labels.names), 10)
     for phone in (False, True):
         visitor = visit(server.url, phone=phone).settled()
+        assert [visitor.slider(i).is_visible() for i in range(len(rows))] == [True] * 4 + [
+            False
+        ] * (len(rows) - 4)
+        visitor.show("Explore")
         for i, row in enumerate(rows):
             label = visitor.page.locator(f"#semantic-{i} label")
             assert " ".join(label.inner_text().split()).startswith(row.label)
@@ -285,14 +299,14 @@ def test_named_directions_and_curated_seeds(visit, server, start):
             assert slider.count() == 1
         visitor.set(1, -2.0)  # whichever way the name's arrow points
         visitor.wait(replace(start, edits=(moved(start, 1, -2.0),)))
-    visitor.page.click("#reset")
+    visitor.page.click("#gallery .reset")
     visitor.wait(start)
     last = start
     for seed in labels.seeds[1:]:
         last = replace(start, seed=seed)
-        visitor.page.click("#random")
+        visitor.page.click("#gallery .random")
         visitor.wait(last)
-    visitor.page.click("#random")  # then any
+    visitor.page.click("#gallery .random")  # then any
     visitor.page.wait_for_function(
         f"q => document.querySelector('{FRAMES}').dataset.query !== q", arg=last.to_query()
     )
@@ -310,26 +324,26 @@ def test_drag_compare_reset_and_random(visit, server):
     visitor.wait(Recipe(edits=(along(0, alpha),)))
     assert visitor.sources() != originals and visitor.sources("before") == originals
     page.wait_for_function("q => location.search === '?' + q", arg=visitor.query)
-    assert page.locator("#gallery .link input").input_value() == f"{server.url}/?{visitor.query}"
+    assert visitor.link == f"{server.url}/?{visitor.query}"
 
     def visible() -> list[bool]:
         return [page.locator(f"{FRAMES} img.{kind}").first.is_visible() for kind in KINDS]
 
     KINDS = ("before", "after")
     assert visible() == [False, True]
-    page.get_by_role("button", name="Before / after").click()
+    page.get_by_role("button", name="Both").click()
     assert visible() == [True, True]
     page.get_by_role("button", name="Original").click()
     assert visible() == [True, False]
     page.get_by_role("button", name="Edited").click()
     assert visible() == [False, True]
 
-    page.click("#reset")
+    page.click("#gallery .reset")
     visitor.wait(Recipe())
     assert visitor.sources() == originals
     assert visitor.slider(0).input_value() == "0"
 
-    page.click("#random")
+    page.click("#gallery .random")
     page.wait_for_function(
         f"q => document.querySelector('{FRAMES}').dataset.query !== q", arg=Recipe().to_query()
     )
@@ -341,8 +355,10 @@ def test_drag_compare_reset_and_random(visit, server):
     page.fill("#seed input", "")  # on the way to another seed
     visitor.wait(Recipe())
     page.fill("#seed input", "-5")
-    toast = page.locator(".toast-body").inner_text()
-    assert "The seed must be a whole number from 0 to 4294967292, not '-5'." in toast
+    problem = page.locator("#gallery .problem")
+    problem.wait_for()
+    assert problem.inner_text() == "The seed must be a whole number from 0 to 4294967292, not '-5'."
+    assert problem.get_attribute("role") == "alert" and visitor.query == Recipe().to_query()
     assert visitor.query == Recipe().to_query()
 
 
@@ -356,6 +372,7 @@ def test_layers_kept_edits_and_the_link(visit, server, endpoint):
     def labels() -> list[str]:
         return [label for label in page.locator("[id^=semantic-] label").all_inner_texts() if label]
 
+    visitor.show("Explore")
     everywhere = labels()
     page.get_by_text("Coarse 0–1").click()
     visitor.wait(Recipe(layers="0-1", edits=(along(1, 4.0),)))
@@ -396,7 +413,7 @@ def test_layers_kept_edits_and_the_link(visit, server, endpoint):
     assert np.abs(visitor.pixels("before") - other.pixels("before")).mean() < 0.5
     assert other.slider(1).input_value() == "5"
     assert other.text("#notice") == "" and other.text("#kept") == visitor.text("#kept")
-    other.page.click("#reset")  # takes back the edits without a slider, too
+    other.page.click("#gallery .reset")  # takes back the edits without a slider, too
     other.wait(Recipe(layers="0-1,3", num_semantics=2))
     assert other.sources() == other.sources("before") and other.text("#kept") == ""
 
@@ -436,8 +453,7 @@ def test_a_link_always_shows_a_gallery(visit, server, phone, query, expected, sa
     visitor.reveal(1)
     assert visitor.on_top("#semantic-1 input[type=range]") == []
     # The Hub's token for a private page stays in the address, and out of what is passed on.
-    link = visitor.page.locator("#gallery .link input").input_value()
-    assert link == f"{server.url}/?{expected.to_query()}"
+    assert visitor.link == f"{server.url}/?{expected.to_query()}"
     visitor.page.wait_for_function("q => location.search.endsWith(q)", arg=expected.to_query())
     assert ("__sign=token" in visitor.page.url) == ("__sign" in query)
 
@@ -614,6 +630,7 @@ def test_rows_that_are_measured_meanwhile_get_units_and_strips(visit, measuring_
     server, cache = measuring_server
     visitor = visit(server.url, "?v=1&layers=0,3&k=2&n=1&edits=0,3:0:3")
     page = visitor.settled().page
+    visitor.show("Explore")
     page.wait_for_function(
         "document.querySelector('#semantic-0').innerText.includes('consistency')", timeout=120_000
     )
@@ -677,8 +694,9 @@ def test_other_sliders_make_a_strip_anew_and_its_own_does_not(visit, server):
 def test_a_brushed_region_gets_sliders_that_move_it(visit, server, phone):
     visitor = visit(server.url, "?v=1&k=2&n=1&seed=1000", phone=phone).settled()
     page = visitor.page
-    page.click("#gallery .brush")
-    find = page.locator("#gallery .find")
+    visitor.show("Explore")
+    page.click("#brush .brush")
+    find = page.locator("#brush .find")
     assert find.is_disabled() and visitor.overflow() <= 0
     box = page.locator("#gallery canvas").bounding_box()
     across = [(0.42, 0.70), (0.62, 0.70), (0.42, 0.74), (0.62, 0.74)]
@@ -724,10 +742,14 @@ def test_a_brushed_region_gets_sliders_that_move_it(visit, server, phone):
 def test_directions_and_names_are_taken_away(visit, server):
     visitor = visit(server.url).settled()
     page = visitor.page
-    page.get_by_text("Take away").click()
-    for button, name in (("directions", "directions.safetensors"), ("names", "names.json")):
+    visitor.show("Export")
+    for button, name in (
+        ("directions", "directions.safetensors"),
+        ("vectors", "directions.npy"),
+        ("names", "names.json"),
+    ):
         with page.expect_download() as download:
-            page.click(f"#take-{button}")
+            page.click(f"#save-{button}")
         assert download.value.suggested_filename == f"avatars-{name}"
 
 
@@ -814,5 +836,5 @@ def test_the_owners_models(visit, owned):
             edits=tuple(along(i, a, model=slow.model) for i, a in enumerate((alpha, 2.0))),
         )
     )
-    visitor.page.click("#reset")
+    visitor.page.click("#gallery .reset")
     visitor.wait(slow)

@@ -3,6 +3,7 @@
 values of CONTROLS and of the sliders -> read -> Recipe -> split_edits -> values of the sliders
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from sefa.editing import (
     MAX_SEMANTICS,
     VIEWS,
     Edit,
+    Mix,
     Recipe,
     canonical_layers,
     canonical_view,
@@ -53,6 +55,9 @@ CONTROLS = (  # what a request carries, in this order, then one alpha a slider
     "psi",
     "cutoff",
     "class_index",
+    "mix_layers",
+    "mix_seed",
+    "noise",
     "shown_model",
     "shown_layers",
     "shown_order",
@@ -61,6 +66,7 @@ CONTROLS = (  # what a request carries, in this order, then one alpha a slider
     "names",
     "brushed",
 )
+SHOWN = CONTROLS[CONTROLS.index("shown_model") :]  # what the sliders mean; no one sees these
 
 
 def read(values: Sequence[Any]) -> Recipe:
@@ -86,12 +92,37 @@ def read(values: Sequence[Any]) -> Recipe:
         truncation_psi=real(c["psi"], "Truncation", 0.0, MAX_PSI),
         truncation_cutoff=integer(c["cutoff"] or 0, "Truncated layers", 0, MAX_LAYERS) or None,
         class_index=integer(c["class_index"] or 0, "The class", 0, 10**6),
+        mix=read_mix(c["mix_layers"], c["mix_seed"]),
+        noise_seed=read_noise(c["noise"]),
         layers=canonical_view(c["shown_layers"]),
         order=order_name(c["shown_order"]),
         num_semantics=integer(c["num_semantics"], "The number of semantics", 1, MAX_SEMANTICS),
         edits=tuple(edits),
         names=parse_names(str(c["names"] or "")[:MAX_QUERY], notices),
     )
+
+
+def read_mix(layers: Any, seed: Any) -> Mix | None:
+    """Which layers are those of another seed; None where no layers are picked."""
+    if not layers:
+        return None
+    return Mix(integer(seed or 0, "The seed to mix in", 0, MAX_SEED), canonical_layers(layers))
+
+
+def read_noise(text: Any) -> int | None:
+    """The seed of the noise; None where the field is empty."""
+    if text is None or not str(text)[:MAX_QUERY].strip():
+        return None
+    return integer(text, "The noise seed", 0, MAX_SEED)
+
+
+def sample_of(text: Any) -> int:
+    """Which sample is chosen, of what a script of the page adds: {"sample": i}. Raises `UserError`."""
+    try:
+        sample = json.loads(str(text)[:1000])["sample"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise UserError("This does not say which sample.") from None
+    return integer(sample, "The sample", 0, MAX_SAMPLES - 1)
 
 
 def read_steps(text: Any) -> list[Edit]:
@@ -138,6 +169,14 @@ def layer_choices(model: engine.OpenModel, recipe: Recipe) -> list[tuple[str, st
     choices.append(("All layers", "all"))
     choices += layer_groups(model)
     return [*choices, ("Custom", CUSTOM)] if num_ws > 1 else choices
+
+
+def mix_choices(model: engine.OpenModel, recipe: Recipe) -> list[tuple[str, str]]:
+    """What the picker of mixed layers offers, as (label, selection): "" for none."""
+    choices = [("none", ""), *layer_groups(model)]
+    picked = recipe.mix.layers if recipe.mix else ""
+    listed = picked in [selection for _, selection in choices]
+    return choices if listed else [*choices, (f"Layers {picked}", picked)]
 
 
 def first_look(model: engine.OpenModel) -> Recipe:

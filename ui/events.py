@@ -5,20 +5,20 @@ The sliders mean what `shown_model` and `shown_layers` say. The model and layer 
 the sliders that the visitor sees, whatever is still under way.
 """
 
-import base64
+import functools
+import itertools
 import json
-import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 import checkpoints
-from sefa.directions_file import DirectionRow, DirectionsFile, directions_bytes
 from sefa.editing import (
     MAX_NAMES,
+    MAX_QUERY,
+    MAX_SEMANTICS,
     Named,
     Recipe,
     direction_name,
@@ -26,49 +26,118 @@ from sefa.editing import (
     in_order,
     integer,
     order_name,
+    query_values,
 )
 from sefa.errors import UserError
-from sefa.labels import is_index, labels_json
-from ui import brush, engine, measuring, strips
+from ui import brush, comparing, engine, measuring, strips
+from ui.brush import Brushed
 from ui.controls import (
     CONTROLS,
     CUSTOM,
     read,
     read_steps,
+    sample_of,
     select_view,
 )
 from ui.gallery import frame
 from ui.layout import brushed_of, lay_out
 from ui.rows import (
-    is_measured_row,
-    labels_of,
     say_layers,
     selections,
 )
-from ui.texts import in_one_sentence
+from ui.texts import in_one_sentence, say
 
 PAPER = "https://arxiv.org/abs/2007.06600"
 
+ANSWERS = itertools.count()
+# Of a recipe whose model is not the one that shows.
+NOTHING_SET = {"edits": (), "names": (), "class_index": 0, "mix": None, "noise_seed": None}
+EVERYTHING = len(CONTROLS) + MAX_SEMANTICS + 4  # what `lay_out` updates
 MAX_SEQUENCE = 2**53  # as far as a browser counts without gaps
+
+
+def beside_the_images(function: Callable) -> Callable:
+    """Of an event that answers with a frame: a `UserError` is shown below the gallery, which stays."""
+
+    @functools.wraps(function)
+    def wrapped(*inputs):
+        try:
+            return function(*inputs)
+        except UserError as error:
+            number = inputs[-2] if isinstance(inputs[-2], int | float) else 0
+            return {"sequence": number, "problem": str(error)}
+
+    return wrapped
+
+
+def in_the_notice(function: Callable) -> Callable:
+    """Of an event that lays out the page: a `UserError` is the notice, and all else stays."""
+
+    @functools.wraps(function)
+    def wrapped(*inputs, **options):
+        try:
+            return function(*inputs, **options)
+        except UserError as error:
+            return [*[gr.skip()] * (EVERYTHING - 1), say([str(error)])]
+
+    return wrapped
 
 
 def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
     """The page as the link's query describes it; the default page when there is none."""
     query = {k: v for k, v in dict(request.query_params).items() if not k.startswith("__")}
-    if not query:
-        return gr.skip()
-    recipe, notices = Recipe.from_query(query)
-    if query.get("model", recipe.model) != recipe.model:  # no name at all: a notice says so
-        recipe = replace(recipe, layers="all", edits=(), names=(), class_index=0)
+    query.pop("embed", None)  # how the page looks, which is its own affair
+    return open_query(query, show_bytes(progress)) if query else gr.skip()
+
+
+def restore_event(progress: gr.Progress = gr.Progress(), *inputs: Any) -> list[Any]:  # noqa: B008
+    """`restore` with progress."""
+    return restore(*inputs, report=show_bytes(progress))
+
+
+def restore(*inputs: Any, report: checkpoints.Progress | None = None) -> list[Any]:
+    """The page as a query says that it has of its past, or of an image: {"query"}, the last input.
+
+    Never raises: a bad part is a notice.
+    """
+    *values, restoring = inputs
     try:
-        model = engine.open_model(recipe.model, show_bytes(progress))
+        query = json.loads(str(restoring)[: 2 * MAX_QUERY])["query"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        query = ""
+    query = query if isinstance(query, str) else ""
+    same = Recipe.from_query(query)[0].model == values[CONTROLS.index("shown_model")]
+    brushed = brushed_of(values) if same else []
+    return open_query(query, report, brushed)
+
+
+def open_query(
+    query: str | Mapping[str, Any],
+    report: checkpoints.Progress | None,
+    brushed: Sequence[Brushed] = (),
+) -> list[Any]:
+    """The page for the query of a recipe; with what a brush has found, for the same model.
+
+    What cannot be had is a notice, and the embedded model shows.
+    """
+    recipe, notices = Recipe.from_query(query)
+    wanted = query_values(query, []).get("model", recipe.model)
+    if wanted != recipe.model:  # no name at all: a notice says so
+        recipe = replace(recipe, layers="all", **NOTHING_SET)
+    try:
+        model = engine.open_model(recipe.model, report)
     except UserError as error:
         notices.append(f"{error} Showing {engine.EMBEDDED} instead, without the link's edits.")
         model = engine.open_model(engine.EMBEDDED)
-        recipe = replace(recipe, model=model.name, layers="all", edits=(), names=(), class_index=0)
-    generator = model.loaded.generator
-    recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
-    return lay_out(model, recipe, [*notices, *misfits])
+        recipe = replace(recipe, model=model.name, layers="all", **NOTHING_SET)
+    recipe, misfits = fit_to(model, recipe)
+    return lay_out(model, recipe, [*notices, *misfits], brushed)
+
+
+def fit_to(model: engine.OpenModel, recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """`fit` for what this model has."""
+    g = model.loaded.generator
+    return fit(recipe, g.num_ws, g.w_dim, g.label_dim, has_noise=g.has_noise)
 
 
 def choose_event(progress: gr.Progress = gr.Progress(), *values: Any) -> list[Any]:  # noqa: B008
@@ -76,7 +145,7 @@ def choose_event(progress: gr.Progress = gr.Progress(), *values: Any) -> list[An
     return choose(*values, report=show_bytes(progress))
 
 
-@in_one_sentence
+@in_the_notice
 def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any]:
     """The sliders for the model, layers and number of semantics that were picked.
 
@@ -89,7 +158,7 @@ def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any
         verb = "Staying with" if model.name == recipe.model else "Showing"
         notices[-1] += f" {verb} {model.name}."
     if model.name != recipe.model:
-        recipe = replace(recipe, model=model.name, edits=(), names=(), class_index=0)
+        recipe = replace(recipe, model=model.name, **NOTHING_SET)
     generator = model.loaded.generator
     if generator.num_ws == 1:
         wish["layers"] = "all"
@@ -100,7 +169,7 @@ def choose(*values: Any, report: checkpoints.Progress | None = None) -> list[Any
         except UserError as error:
             notices.append(str(error))
     recipe = replace(recipe, order=order_name(wish["order"]))
-    recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
+    recipe, misfits = fit_to(model, recipe)
     brushed = brushed_of(values) if model.name == shown else []
     if recipe.layers != wish["shown_layers"]:  # what is looked for now is something else
         used = {(change.layers, change.direction) for change in recipe.edits}
@@ -169,7 +238,7 @@ def measure(
     return integer(done, "The count", 0, MAX_SEQUENCE) + 1 if missing or changed else gr.skip()
 
 
-@in_one_sentence
+@in_the_notice
 def relay(*values: Any) -> list[Any]:
     """The page's own recipe once more, for rows that are known better now; pickers stay."""
     recipe = read(values)
@@ -187,7 +256,7 @@ def find_region_event(progress: gr.Progress = gr.Progress(), *inputs: Any) -> li
     return find_region(*inputs, report=lambda at, total: progress(at / total, desc="Looking"))
 
 
-@in_one_sentence
+@in_the_notice
 def find_region(*inputs: Any, report: Callable[[int, int], Any] | None = None) -> list[Any]:
     """Sliders for what moves the region that the visitor brushed, which is the last input."""
     *values, region = inputs
@@ -197,7 +266,7 @@ def find_region(*inputs: Any, report: Callable[[int, int], Any] | None = None) -
     return lay_out(model, recipe, [], found)
 
 
-@in_one_sentence
+@in_the_notice
 def rename(*inputs: Any) -> list[Any]:
     """The page with a direction named as the visitor says, in the last input; "" takes it back."""
     *values, naming = inputs
@@ -219,46 +288,25 @@ def rename(*inputs: Any) -> list[Any]:
     return lay_out(model, replace(recipe, names=tuple(names)), [], brushed_of(values))
 
 
-@in_one_sentence
-def take_directions(*values: Any) -> dict[str, str]:
-    """The directions that have sliders, as a file: {"name", "uri"}."""
-    recipe = read(values)
-    model = engine.open_model(recipe.model)
-    generator, labels = model.loaded.generator, labels_of(model, recipe)
-    rows = []
-    for step in read_steps(values[CONTROLS.index("shown_rows")]):
-        directions, _ = engine.find_directions(model, step.layers)
-        name, sign = labels.find(directions.layers, step.direction) or ("", 1)
-        measured = not is_index(step.direction) or is_measured_row(model, step)
-        unit = step.alpha if measured else math.nan
-        rows.append(
-            DirectionRow.of(
-                directions, step.layers, step.direction, unit=unit, name=name, sign=sign
-            )
-        )
-    weights = measuring.weights_of(model)
-    family, num_ws = generator.family, generator.num_ws
-    file = directions_bytes(DirectionsFile(model.name, weights, family, num_ws, tuple(rows)))
-    return as_file(model, "directions.safetensors", file)
+def compare_event(progress: gr.Progress = gr.Progress(), *inputs: Any) -> dict[str, Any]:  # noqa: B008
+    """The methods' strips of the sample in the last input, {"sample"}: {"rows"} or {"problem"}."""
+    *values, told = inputs
+    number = next(ANSWERS)  # two answers of the same value would be one to the page
+    try:
+        recipe = read(values)
+        model = engine.open_model(recipe.model)
+        sample = sample_of(told)
+
+        def report(done: int, total: int) -> None:
+            progress(done / total, desc=f"Measuring equal change, {done} of {total}")
+
+        report(0, 1)
+        return {"number": number, "rows": comparing.compare(model, recipe, sample, report)}
+    except UserError as error:
+        return {"number": number, "problem": str(error)}
 
 
-@in_one_sentence
-def take_names(*values: Any) -> dict[str, str]:
-    """All names of the model's directions, the visitor's too, as a file that a Space can ship."""
-    recipe = read(values)
-    model = engine.open_model(recipe.model)
-    content = labels_json(measuring.weights_of(model), labels_of(model, recipe))
-    return as_file(model, "names.json", content.encode())
-
-
-def as_file(model: engine.OpenModel, kind: str, content: bytes) -> dict[str, str]:
-    """A file that the browser saves: {"name", "uri"}."""
-    stem = re.sub(r"[^\w.-]+", "_", model.name)[:100]
-    data = base64.b64encode(content).decode("ascii")
-    return {"name": f"{stem}-{kind}", "uri": f"data:application/octet-stream;base64,{data}"}
-
-
-@in_one_sentence
+@beside_the_images
 def follow(*inputs: Any) -> Any:
     """One frame while a slider moves, of a model that is quick enough; else nothing."""
     *values, sequence, dragging = inputs
@@ -270,7 +318,7 @@ def follow(*inputs: Any) -> Any:
     return the_frame(model, recipe, after, None, values, number)
 
 
-@in_one_sentence
+@beside_the_images
 def settle(*inputs: Any) -> Any:
     """The frame of the page as it is, with the originals to compare it with."""
     *values, sequence, _ = inputs

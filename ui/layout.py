@@ -21,6 +21,7 @@ from ui.controls import (
     CUSTOM,
     class_choices,
     layer_choices,
+    mix_choices,
     split_edits,
     write_steps,
 )
@@ -72,6 +73,16 @@ def lay_out(
             choices=class_choices(generator),
             value=recipe.class_index,
             visible=generator.label_dim > 0,
+        ),
+        gr.update(
+            choices=mix_choices(model, recipe),
+            value=recipe.mix.layers if recipe.mix else "",
+            visible=generator.num_ws > 1,
+        ),
+        gr.update(value=recipe.mix.seed if recipe.mix else 1, visible=generator.num_ws > 1),
+        gr.update(
+            value="" if recipe.noise_seed is None else str(recipe.noise_seed),
+            visible=generator.has_noise,
         ),
         model.name,
         recipe.layers,

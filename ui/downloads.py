@@ -1,0 +1,197 @@
+"""Files that a visitor saves: recipe -> arrays -> bytes -> a file that Gradio serves for an hour.
+
+Each is drawn anew, exactly: what the gallery shows are previews.
+"""
+
+import html
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+from gradio import processing_utils
+from gradio.utils import get_upload_folder
+
+from sefa.directions_file import DirectionRow, DirectionsFile, directions_bytes
+from sefa.editing import MAX_ALPHA, Recipe, edit
+from sefa.errors import UserError
+from sefa.export import ORDERS, TraversalGrid, encode_images, page_chunks, resize_images
+from sefa.labels import is_index, labels_json
+from sefa.pictures import grid, one_of, png_bytes
+from sefa.rendering import take_rows
+from sefa.snippets import as_command
+from ui import engine, measuring
+from ui.controls import CONTROLS, read, read_steps, sample_of
+from ui.layout import brushed_of, rows_shown
+from ui.renderer import STRIP
+from ui.rows import Row, is_measured_row, labels_of
+
+STEPS = 11  # of a row of the two pages, as in the official tool
+PAGE_SIZE = 256  # pixels of an image there
+
+Report = Callable[[int, int], Any]  # done, total
+
+
+def saves(function: Callable) -> Callable:
+    """An event: the values of the controls, and {"sample"} as JSON -> (paths or None, what is said).
+
+    `function(model, recipe, values, sample, report)` gives (name, content) of one or more files.
+    """
+
+    def wrapped(progress: gr.Progress = gr.Progress(), *inputs: Any) -> tuple[Any, str]:  # noqa: B008
+        def report(done: int, total: int) -> None:
+            progress(done / total if total else 0, desc=f"Drawing, {done} of {total}")
+
+        try:
+            *values, told = inputs
+            recipe = read(values)
+            model = engine.open_model(recipe.model)
+            files = function(model, recipe, values, sample_of(told), report)
+        except UserError as error:
+            return None, f"<p class='problem' role='alert'>{html.escape(str(error))}</p>"
+        return [keep(model, name, content) for name, content in files], say_saved(files)
+
+    wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
+    return wrapped
+
+
+def keep(model: engine.OpenModel, name: str, content: bytes) -> str:
+    """Puts a file where Gradio serves it, and deletes it after an hour; returns its path."""
+    stem = re.sub(r"[^\w.-]+", "_", model.name)[:100]
+    return processing_utils.save_bytes_to_cache(content, f"{stem}-{name}", get_upload_folder())
+
+
+def say_saved(files: Sequence[tuple[str, bytes]]) -> str:
+    """How large it was: the browser says where it is."""
+    total = sum(len(content) for _, content in files)
+    size = f"{total / 1e6:.1f} MB" if total >= 1e5 else f"{max(1, round(total / 1e3))} kB"
+    return f"<p role='status'>Saved {size}.</p>"
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+@saves
+def save_image(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+    """The chosen sample, exactly, with its recipe."""
+    one = one_of(recipe, sample)
+    return [(f"seed{one.seed}.png", png_bytes(engine.draw(model, one)[0], one))]
+
+
+@saves
+def save_grid(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+    """All samples side by side, exactly, with their recipe."""
+    images = grid(engine.draw(model, recipe))
+    return [(f"seed{recipe.seed}-n{recipe.num_samples}.png", png_bytes(images, recipe))]
+
+
+# --- the paper's two pages ------------------------------------------------------------------------
+
+
+@saves
+def save_pages(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+    """Both pages: every sample along every direction that has a slider."""
+    traversals = traverse(model, recipe, rows_shown(model, recipe, brushed_of(values)), report)
+    pages = [(order, "".join(page_chunks(traversals, order))) for order in ORDERS]
+    return [(f"{order}.html", page.encode()) for order, page in pages]
+
+
+def traverse(
+    model: engine.OpenModel, recipe: Recipe, rows: Sequence[Row], report: Report
+) -> TraversalGrid:
+    """Every unedited sample of a recipe along every row, from the slider's least to its most."""
+    base = recipe.originals()
+    generator = model.loaded.generator
+    w, conditions = model.loaded.inputs(base)
+    fractions = np.linspace(-1, 1, STEPS)
+    images: list[list[list[str]]] = []
+    for i in range(len(w)):
+        images.append([])
+        for row in rows:
+            report(i * len(rows) + len(images[-1]), len(w) * len(rows))
+            vector, layers = model.loaded.vector(row.step)
+            alphas = np.clip(fractions * row.limit * row.step.alpha, -MAX_ALPHA, MAX_ALPHA)
+            edited = torch.cat([edit(w[i : i + 1], vector, a, layers) for a in alphas.tolist()])
+            beside = take_rows(conditions, [i] * len(edited))
+            drawn = resize_images(engine.draw_ws(model, edited, beside, STRIP), PAGE_SIZE)
+            images[-1].append(encode_images(drawn, "jpeg"))
+    far = "; ".join(f"{row.label}: {row.limit * row.step.alpha:.3g}" for row in rows)
+    return TraversalGrid(
+        model=model.name,
+        layers=", ".join(dict.fromkeys(row.step.layers for row in rows)),
+        samples=[f"seed {seed}" for seed in base.seeds()],
+        eigenvalues=(),
+        distances=[round(float(x), 3) for x in fractions],
+        images=images,
+        image_size=(PAGE_SIZE, PAGE_SIZE),
+        names=[row.label for row in rows],
+        facts=[
+            ("Model", f"{generator.family}, {generator.resolution} px"),
+            ("Alpha at distance 1", far),
+        ],
+        command=as_command(base),
+    )
+
+
+# --- directions and names -------------------------------------------------------------------------
+
+
+def direction_rows(model, recipe, values) -> tuple[DirectionRow, ...]:
+    """The directions that have sliders."""
+    labels = labels_of(model, recipe)
+    rows = []
+    for step in read_steps(values[CONTROLS.index("shown_rows")]):
+        directions, _ = engine.find_directions(model, step.layers)
+        name, sign = labels.find(directions.layers, step.direction) or ("", 1)
+        measured = not is_index(step.direction) or is_measured_row(model, step)
+        unit = step.alpha if measured else math.nan
+        rows.append(
+            DirectionRow.of(
+                directions, step.layers, step.direction, unit=unit, name=name, sign=sign
+            )
+        )
+    return tuple(rows)
+
+
+@saves
+def save_directions(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+    """The directions that have sliders, with all that is known of them."""
+    generator = model.loaded.generator
+    file = DirectionsFile(
+        model.name,
+        measuring.weights_of(model),
+        generator.family,
+        generator.num_ws,
+        direction_rows(model, recipe, values),
+    )
+    return [("directions.safetensors", directions_bytes(file))]
+
+
+@saves
+def save_vectors(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+    """The directions that have sliders, as an array float32 [K, w_dim] and nothing else."""
+    rows = direction_rows(model, recipe, values)
+    buffer = io.BytesIO()
+    np.save(buffer, torch.stack([row.vector for row in rows]).float().numpy(), allow_pickle=False)
+    return [("directions.npy", buffer.getvalue())]
+
+
+@saves
+def save_names(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+    """All names of the model's directions, the visitor's too, as a file that a Space can ship."""
+    content = labels_json(measuring.weights_of(model), labels_of(model, recipe))
+    return [("names.json", content.encode())]
+
+
+SAVES = {
+    "image": save_image,
+    "grid": save_grid,
+    "pages": save_pages,
+    "directions": save_directions,
+    "vectors": save_vectors,
+    "names": save_names,
+}

@@ -1,0 +1,222 @@
+// What the page's scripts share:
+//   sequence    the number of the last request for a frame
+//   dragging    whether a slider is held
+//   sample      which image strips and the brush are of
+//   frame       the frame that is shown
+//   preview, overlay, hold, one, link: see below
+const page = (window.sefa ??= {sequence: 0, dragging: false});
+const root = document.documentElement;
+const frames = element.querySelector('.frames');
+const problem = element.querySelector('.problem');
+const tools = element.querySelector('.tools');
+const said = element.querySelector('.said');
+let shown = -1, base = null, address = 0;
+
+function picture(className, uri, seed, what) {
+  const image = document.createElement('img');
+  image.className = className;
+  image.draggable = false;
+  image.alt = `Sample of seed ${seed}, ${what}`;
+  if (uri) image.src = uri;
+  return image;
+}
+
+function paint(frame) {
+  if (!frame) return;
+  if (frame.problem) {                        // nothing was drawn, and what is shown stays
+    if (frame.sequence >= shown) complain(frame.problem);
+    window.dispatchEvent(new CustomEvent('sefa:problem'));
+    return;
+  }
+  if (!frame.after) return;
+  if (frame.sequence < shown) {               // a newer frame is on the page already
+    if (frame.before && frame.base === base) setBefore(frame.before);
+    return;
+  }
+  shown = frame.sequence;
+  complain(frame.note ?? '');
+  const n = frame.after.length;
+  if (frames.children.length !== n) {
+    frames.replaceChildren(...frame.after.map((uri, i) => {
+      const figure = document.createElement('figure');
+      figure.append(picture('before', uri, frame.seeds[i], 'before the edit'),
+                    picture('after', uri, frame.seeds[i], 'edited'));
+      return figure;
+    }));
+    frames.style.setProperty('--columns', n === 1 ? 1 : n <= 4 ? 2 : n <= 9 ? 3 : 4);
+  }
+  [...frames.children].forEach((figure, i) => {
+    figure.querySelector('.after').src = frame.after[i];
+    figure.querySelector('.after').alt = `Sample of seed ${frame.seeds[i]}, edited`;
+    figure.firstChild.alt = `Sample of seed ${frame.seeds[i]}, before the edit`;
+  });
+  if (frame.before) setBefore(frame.before);
+  frames.dataset.scrub = false;
+  base = frame.base;
+  frames.dataset.sequence = frame.sequence;   // says what is shown, for scripts that watch
+  frames.dataset.query = frame.query;
+  frames.dataset.tiny = frame.tiny;
+  page.frame = frame;
+  select(page.sample);
+  window.dispatchEvent(new CustomEvent('sefa:frame', {detail: frame}));
+  element.querySelector('.full').href = page.link();
+  const url = new URL(window.location.href);
+  const others = [...url.searchParams].filter(([key]) => key.startsWith('__') || key === 'embed');
+  url.search = [...others.map(([k, v]) => `${k}=${encodeURIComponent(v)}`), frame.query].join('&');
+  const opened = window.location.search === '' && frame.query === props.first;
+  if (frame.sequence > 0 && !opened) {         // browsers refuse too many of these in a row
+    clearTimeout(address);
+    address = setTimeout(() => {
+      try { window.history.replaceState(window.history.state, '', url); } catch {}
+    }, 300);
+  }
+}
+
+function complain(text) {
+  problem.textContent = text;
+  problem.hidden = !text;
+}
+
+// The address of what is shown: without a theme, or the Hub's token in __sign.
+page.link = (more = '') => {
+  const url = new URL(window.location.href);
+  url.search = more + (page.frame?.query ?? '');
+  url.hash = '';
+  return url.href;
+};
+
+// One of the images is the one that strips are of, and that a brush is on.
+page.sample ??= 0;
+function select(i) {
+  const n = frames.children.length, other = i !== page.sample;
+  page.sample = Math.max(0, Math.min(i, n - 1));
+  [...frames.children].forEach((figure, j) => {
+    const chosen = j === page.sample;
+    figure.classList.toggle('chosen', chosen && n > 1 || frames.dataset.one === 'true' && chosen);
+    if (n > 1) figure.setAttribute('aria-current', chosen);
+  });
+  for (const name of ['previous', 'next']) {
+    tools.querySelector(`.${name}`).hidden = frames.dataset.one !== 'true' || n < 2;
+  }
+  tools.classList.toggle('walking', frames.dataset.one === 'true' && n > 1);
+  window.dispatchEvent(new CustomEvent('sefa:select', {detail: {other}}));
+}
+
+function choose(i) {
+  select(i);
+  window.dispatchEvent(new CustomEvent('sefa:sample'));
+}
+
+page.one = on => {
+  frames.dataset.one = on ?? frames.dataset.one !== 'true';
+  tools.querySelector('.one').setAttribute('aria-pressed', frames.dataset.one);
+  select(page.sample);
+};
+tools.querySelector('.one').addEventListener('click', () => page.one());
+const walk = by => choose((page.sample + by + frames.children.length) % frames.children.length);
+tools.querySelector('.previous').addEventListener('click', () => walk(-1));
+tools.querySelector('.next').addEventListener('click', () => walk(1));
+
+// --- before and after: views, the split, and what is held ---
+element.querySelectorAll('.views button').forEach(button => button.addEventListener('click', () => {
+  frames.dataset.view = button.dataset.view;
+  element.querySelector('.splitter').hidden = button.dataset.view !== 'split';
+  element.querySelectorAll('.views button').forEach(
+    other => other.setAttribute('aria-pressed', other === button));
+}));
+
+const splitter = element.querySelector('.splitter input');
+const splitAt = percent => {
+  splitter.value = percent;
+  frames.style.setProperty('--split', splitter.value);
+};
+splitter.addEventListener('input', event => { event.stopPropagation(); splitAt(splitter.value); });
+
+page.hold = on => { frames.dataset.hold = on; };
+let press = 0, held = false;
+frames.addEventListener('pointerdown', event => {
+  const figure = event.target.closest('figure');
+  if (!figure || event.target.tagName === 'CANVAS' || event.button) return;
+  held = false;
+  if (frames.dataset.view === 'split') {
+    const box = figure.getBoundingClientRect();
+    const move = e => splitAt((e.clientX - box.left) / box.width * 100);
+    move(event);
+    figure.setPointerCapture(event.pointerId);
+    figure.addEventListener('pointermove', move);
+    const end = () => figure.removeEventListener('pointermove', move);
+    figure.addEventListener('pointerup', end, {once: true});
+    figure.addEventListener('pointercancel', end, {once: true});
+    return;
+  }
+  clearTimeout(press);
+  press = setTimeout(() => { held = true; page.hold(true); }, 300);
+});
+for (const type of ['pointerup', 'pointercancel', 'blur']) {
+  window.addEventListener(type, () => { clearTimeout(press); if (held) page.hold(false); });
+}
+frames.addEventListener('contextmenu', event => { if (held) event.preventDefault(); });
+
+frames.addEventListener('click', event => {
+  const figure = event.target.closest('figure');
+  if (!figure || event.target.tagName === 'CANVAS' || held) return;
+  choose([...frames.children].indexOf(figure));
+});
+
+// A frame of a strip stands in for one image while it is scrubbed; null takes it back.
+let exact = null;
+page.preview = (i, uri) => {
+  const image = frames.children[i ?? page.sample]?.querySelector('.after');
+  if (!image) return;
+  if (uri && frames.dataset.scrub !== 'true') exact = image.src;
+  frames.dataset.scrub = Boolean(uri);
+  image.src = uri ?? exact;
+};
+
+page.overlay = (i, uri, name) => {
+  frames.querySelectorAll('img.map').forEach(image => image.remove());
+  const figure = frames.children[i];
+  if (!uri || !figure) return;
+  const image = picture('map', uri, '', '');
+  image.alt = `Where ${name} acts`;
+  figure.append(image);
+};
+
+function setBefore(uris) {
+  [...frames.children].forEach((figure, i) => { if (uris[i]) figure.firstChild.src = uris[i]; });
+}
+
+// --- tools ---
+page.copy = async (text, field) => {
+  try { await navigator.clipboard.writeText(text); }
+  catch {                                      // in an iframe without permission
+    const area = field ?? document.body.appendChild(document.createElement('textarea'));
+    area.value = text;
+    area.select();
+    document.execCommand('copy');
+    if (!field) area.remove();
+  }
+};
+const copy = tools.querySelector('.copy');
+copy.addEventListener('click', async () => {
+  await page.copy(page.link(root.dataset.embed ? 'embed=1&' : ''));
+  copy.classList.add('done');
+  said.textContent = 'The link is copied.';
+  setTimeout(() => { copy.classList.remove('done'); said.textContent = ''; }, 1500);
+});
+for (const name of ['reset', 'random']) {
+  tools.querySelector(`.${name}`).addEventListener(
+    'click', () => document.querySelector(`#do-${name}`)?.click());
+}
+
+// A drag is from pressing on a slider to letting go anywhere, also outside it or of the window.
+window.addEventListener('pointerdown', event => {
+  page.dragging = event.target.matches?.('[id^=semantic-] input[type=range]') ?? false;
+}, true);
+for (const type of ['pointerup', 'pointercancel', 'blur']) {
+  window.addEventListener(type, event => {
+    if (!page.dragging) return;
+    page.dragging = false;
+    document.querySelector('#settle')?.click();                // draws the last value in any case
+  }, true);
+}
