@@ -12,7 +12,7 @@ from sefa.editing import (
     MAX_SEMANTICS,
 )
 from ui import engine, strips
-from ui.api import edit, factorize
+from ui.api import edit, factorize, models, recipe, strip
 from ui.controls import (
     CONTROLS,
     ORDER_CHOICES,
@@ -244,8 +244,11 @@ def build_page() -> gr.Blocks:
             **draw
         )  # its frame says what the strips of the new rows are of
 
-        gr.api(factorize, api_name="factorize", **in_parallel)
+        for endpoint in (models, factorize, recipe):
+            gr.api(endpoint, api_name=endpoint.__name__, **in_parallel)
         gr.api(edit, api_name="edit", **one_by_one)
+        # Drawn in turns that a gallery may come between, so not in its queue.
+        gr.api(strip, api_name="strip", concurrency_id="api", concurrency_limit=2)
     return page
 
 
