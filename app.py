@@ -34,6 +34,7 @@ from ui.events import (
 )
 from ui.gallery import STAMP, frame, gallery, sends
 from ui.layout import first_values, lay_out
+from ui.mcp_tools import offer_tools
 from ui.rows import (
     rows_of,
 )
@@ -316,6 +317,7 @@ def main() -> None:
         css=CSS + strips.CSS,
         footer_links=["api", "gradio", "settings"],
         run_history=False,  # it would fill the browser's storage with every public event's images
+        mcp_server=offer_tools(),
     )
 
 
