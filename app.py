@@ -11,7 +11,7 @@ from sefa.editing import (
     MAX_SEMANTICS,
 )
 from ui import engine, strips
-from ui.api import edit, factorize
+from ui.api import edit, factorize, models, recipe, strip
 from ui.controls import (
     CONTROLS,
     SHOWN,
@@ -33,6 +33,7 @@ from ui.events import (
 )
 from ui.gallery import STAMP, frame, gallery, sends
 from ui.layout import first_values, lay_out
+from ui.mcp_tools import offer_tools
 from ui.panels import ExportPanel, direction_controls, export_panel, model_controls
 from ui.parts import part
 from ui.rows import (
@@ -235,8 +236,11 @@ def build_page() -> gr.Blocks:
         )  # its frame says what the strips of the new rows are of
         wire_export(export, controls, told, private)
 
-        gr.api(factorize, api_name="factorize", **in_parallel)
+        for endpoint in (models, factorize, recipe):
+            gr.api(endpoint, api_name=endpoint.__name__, **in_parallel)
         gr.api(edit, api_name="edit", **one_by_one)
+        # Drawn in turns that a gallery may come between, so not in its queue.
+        gr.api(strip, api_name="strip", concurrency_id="api", concurrency_limit=2)
     return page
 
 
@@ -288,6 +292,7 @@ def main() -> None:
         head=f"<style>{asset('head.css')}</style><script>{asset('embed.js')}</script>",
         footer_links=["api", "gradio", "settings"],
         run_history=False,  # it would fill the browser's storage with every public event's images
+        mcp_server=offer_tools(),
     )
 
 

@@ -1,8 +1,9 @@
-"""The page's functions and its two public endpoints, as a visitor and as a stranger call them.
+"""The page's functions and its public endpoints, as a visitor and as a stranger call them.
 
 The shipped model may change size: resolution and num_ws are read from it, never written here.
 """
 
+import inspect
 import json
 import math
 import re
@@ -12,6 +13,7 @@ import urllib.request
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import gradio as gr
 import numpy as np
@@ -406,6 +408,10 @@ def test_a_name_that_is_not_offered_opens_nothing(name):
     calls = [
         lambda: api.factorize(name),
         lambda: api.edit(name),
+        lambda: api.edit(recipe=f"model={quote(shown_name)}&seed=3"),
+        lambda: api.strip(name),
+        lambda: api.recipe(model=name),
+        lambda: api.recipe(f"https://huggingface.co/?model={quote(shown_name)}"),
         lambda: events.follow(*request_values(shown_model=shown_name), 1, False),
         lambda: events.settle(*request_values(shown_model=shown_name), 1, False),
     ]
@@ -425,44 +431,68 @@ def test_a_name_that_is_not_offered_opens_nothing(name):
 # --- the public endpoints -------------------------------------------------------------------------
 
 
-def test_two_endpoints_are_public(client):
+ENDPOINTS = (api.models, api.factorize, api.recipe, api.edit, api.strip)
+
+
+def test_five_endpoints_are_public(client):
     api = client.view_api(return_format="dict", print_info=False)
-    assert set(api["named_endpoints"]) == {"/factorize", "/edit"}
+    public = [function.__name__ for function in ENDPOINTS]
+    assert list(api["named_endpoints"]) == [f"/{name}" for name in public]
     assert not api["unnamed_endpoints"]
     names = {d["api_name"]: d["api_visibility"] for d in client.config["dependencies"]}
-    assert [name for name, kind in names.items() if kind != "private"] == ["factorize", "edit"]
-    for name in names.keys() - {"factorize", "edit"}:
+    assert [name for name, kind in names.items() if kind != "private"] == public
+    for name in names.keys() - set(public):
         with pytest.raises(ValueError, match="Cannot find a function"):
             client.predict(api_name=f"/{name}")
+
+
+FIELDS = {
+    "model": "str",
+    "layers": "str",
+    "alphas": "None | list[float]",
+    "seed": "int",
+    "num_samples": "int",
+    "truncation_psi": "float",
+    "class_index": "int",
+}
+OF_A_STRIP = {
+    "model": "str",
+    "layers": "str",
+    "semantic": "int",
+    "start": "None | float",
+    "end": "None | float",
+    "in_units": "bool",
+    "steps": "int",
+    "seed": "int",
+    "truncation_psi": "float",
+    "class_index": "int",
+}
 
 
 @pytest.mark.parametrize(
     ("function", "types"),
     [
+        (api.models, {}),
         (api.factorize, {"model": "str", "layers": "str", "num_semantics": "int"}),
-        (
-            api.edit,
-            {
-                "model": "str",
-                "layers": "str",
-                "alphas": "None | list[float]",
-                "seed": "int",
-                "num_samples": "int",
-                "truncation_psi": "float",
-                "class_index": "int",
-            },
-        ),
+        (api.edit, FIELDS | {"recipe": "str"}),
+        (api.strip, OF_A_STRIP),
+        (api.recipe, {"recipe": "str"} | FIELDS),
     ],
 )
 def test_endpoints_are_typed_and_documented(client, function, types):
     api = client.view_api(return_format="dict", print_info=False)
     endpoint = api["named_endpoints"][f"/{function.__name__}"]
     parameters = {p["parameter_name"]: p["python_type"]["type"] for p in endpoint["parameters"]}
-    assert parameters == types
+    assert parameters == types and list(parameters) == list(types)  # some call by position
     assert all(p["parameter_has_default"] for p in endpoint["parameters"])
     description, described, returns = get_function_description(function)
-    assert endpoint["description"] == description and returns
+    assert endpoint["description"] == description and description.endswith(".") and returns
     assert set(described) == set(types) and all(described.values())
+    # Gradio reads a line at a time: none may go on in the next.
+    lines = inspect.getdoc(function).split("\n")
+    start = lines.index("Parameters:") if types else lines.index("Returns:")
+    assert [line for line in lines[start:] if re.match(" {5,}", line)] == []
+    assert len(lines[start:]) == 1 + len(returns) + (1 + len(types) if types else 0)
 
 
 def test_factorize_is_the_librarys(client, served):
@@ -543,6 +573,63 @@ WRONG = [
     ("edit", {"class_index": -1}),
     ("edit", {"class_index": "tench"}),
     ("edit", {"class_index": None}),
+    ("edit", {"recipe": None}),
+    ("edit", {"recipe": 7}),
+    ("edit", {"recipe": ["model=avatars"]}),
+    ("edit", {"recipe": "avatars"}),
+    ("edit", {"recipe": " "}),
+    ("edit", {"recipe": "https://example.org/"}),
+    ("edit", {"recipe": "https://example.org/?page=2"}),
+    ("edit", {"recipe": "seed=1&" + "x" * 200_000}),
+    ("edit", {"recipe": "seed=-1"}),
+    ("edit", {"recipe": "v=99&seed=1"}),
+    ("edit", {"recipe": "edits=all:99999:1"}),
+    ("edit", {"recipe": "edits=all:9999:1"}),
+    ("edit", {"recipe": "edits=99:0:1"}),
+    ("edit", {"recipe": "edits=all:0:1000"}),
+    ("edit", {"recipe": "edits=<b>"}),
+    ("edit", {"recipe": "class=3"}),
+    ("edit", {"recipe": "model=/etc/passwd"}),
+    ("edit", {"recipe": "model=<b>"}),
+    ("edit", {"recipe": "seed=1", "seed": 1}),
+    ("edit", {"recipe": "seed=1", "alphas": [0.0], "model": {"a": 1}}),
+    ("edit", {"recipe": "seed=1", "truncation_psi": math.nan}),
+    *(("strip", {"model": name}) for name in BAD_NAMES),
+    ("strip", {"layers": "99"}),
+    ("strip", {"layers": None}),
+    ("strip", {"semantic": -1}),
+    ("strip", {"semantic": 10**9}),
+    ("strip", {"semantic": 0.5}),
+    ("strip", {"semantic": None}),
+    ("strip", {"start": math.nan}),
+    ("strip", {"start": -100.1}),
+    ("strip", {"end": "far"}),
+    ("strip", {"end": [1]}),
+    ("strip", {"end": math.inf, "in_units": True}),
+    ("strip", {"end": 1e6, "in_units": True}),
+    ("strip", {"in_units": 1}),
+    ("strip", {"in_units": None}),
+    ("strip", {"in_units": "yes"}),
+    ("strip", {"steps": 1}),
+    ("strip", {"steps": 26}),
+    ("strip", {"steps": 10**9}),
+    ("strip", {"steps": None}),
+    ("strip", {"seed": -1}),
+    ("strip", {"seed": 2**32}),
+    ("strip", {"truncation_psi": 3}),
+    ("strip", {"class_index": 1}),
+    *(("recipe", {"model": name}) for name in BAD_NAMES),
+    ("recipe", {"recipe": None}),
+    ("recipe", {"recipe": {"seed": 1}}),
+    ("recipe", {"recipe": "avatars"}),
+    ("recipe", {"recipe": "?model=AVATARS"}),
+    ("recipe", {"recipe": "?model="}),
+    ("recipe", {"recipe": "seed=1", "num_samples": 2}),
+    ("recipe", {"recipe": "x" * 200_000}),
+    ("recipe", {"alphas": "1,2"}),
+    ("recipe", {"alphas": [101]}),
+    ("recipe", {"layers": "a"}),
+    ("recipe", {"seed": 2**32 - 1, "num_samples": 2}),
 ]
 
 
@@ -574,16 +661,11 @@ def call(server, name: str, data: list) -> tuple[str, object]:
 
 
 DEFAULTS = {
-    "factorize": {"model": "avatars", "layers": "all", "num_semantics": 5},
-    "edit": {
-        "model": "avatars",
-        "layers": "all",
-        "alphas": None,
-        "seed": 0,
-        "num_samples": 1,
-        "truncation_psi": 0.7,
-        "class_index": 0,
-    },
+    function.__name__: {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    for function in ENDPOINTS
 }
 
 

@@ -1,13 +1,19 @@
 """The README is true: its pins agree, its commands and options exist, its examples run."""
 
 import hashlib
+import inspect
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+import pytest
 import yaml
 
 import checkpoints
@@ -16,7 +22,9 @@ from sefa import Recipe, convert
 from sefa.__main__ import option_parser
 from sefa.editing import MAX_NAMES, MAX_TERMS, Named
 from sefa.labels import parse_labels
+from tests.conftest import missing
 from tests.helpers import tiny_stylegan2
+from ui import api
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -78,7 +86,7 @@ def test_the_command_line_example_is_valid():
 
 
 def test_the_example_of_names_is_valid():
-    (example,) = blocks("json")
+    (example,) = [block for block in blocks("json") if "weights" in block]
     labels = parse_labels(example.encode(), json.loads(example)["weights"], num_ws=6, w_dim=8)
     assert labels.text([0, 1], 3) == "Smile →" and '"Smile → · 003" is direction 3' in BODY
     assert labels.text(range(6), ((3, 0.6), (7, 0.8))) == "Open mouth →"
@@ -89,7 +97,7 @@ def test_the_example_of_names_is_valid():
 
 
 def test_a_file_in_the_folder_of_names_is_found(tmp_path, monkeypatch):
-    (example,) = blocks("json")
+    (example,) = [block for block in blocks("json") if "weights" in block]
     monkeypatch.setattr(checkpoints, "HERE", tmp_path)
     path = tiny_stylegan2(tmp_path / "model.pt")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -146,10 +154,77 @@ def test_the_library_examples_run(monkeypatch, capsys):
     assert len(measured.unit) == 3 and str(measured.order()) in capsys.readouterr().out
 
 
+# --- the API: each example runs as it stands there, but for the address --------------------------
+
+ADDRESS = "http://127.0.0.1:7860"
+ENDPOINTS = (api.models, api.factorize, api.edit, api.strip, api.recipe)
+
+
+def run(command: list[str]) -> str:
+    """What a program of its own prints."""
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_table_of_endpoints_is_complete():
+    rows = re.findall(r"^\| `/(\w+)` \| (.*?) \| .* \|$|^\| `/(\w+)` \| \|", BODY, re.MULTILINE)
+    told = {name or other: re.findall(r"`(\w+)`", takes) for name, takes, other in rows}
+    expected = {f.__name__: list(inspect.signature(f).parameters) for f in ENDPOINTS}
+    assert told.pop("recipe") == ["recipe"]  # "or what /edit takes"
+    assert set(expected.pop("recipe")) == set(expected["edit"])
+    assert told == expected
+
+
 def test_the_api_example_runs(server):
     (code,) = [block for block in blocks("python") if "gradio_client" in block]
     names: dict = {}
-    exec(code.replace("http://127.0.0.1:7860", server.url), names)  # noqa: S102 - our own README
+    exec(code.replace(ADDRESS, server.url), names)  # noqa: S102 - our own README
     assert len(names["found"]["vectors"]) == 3
-    assert all(image.startswith("data:image/png;base64,") for image in names["images"])
-    assert len(names["images"]) == 2
+    assert len(names["images"]) == 2 and len(names["again"]) == 4
+    frames = names["strip"]["frames"]
+    assert names["strip"]["units"] == [pytest.approx(x) for x in np.linspace(-2, 2, 7)]
+    assert len(frames) == 7
+    for image in (*names["images"], *frames, *names["again"]):
+        assert image.startswith("data:image/png;base64,")
+    (query,) = re.findall(r'"(v=1[^"]*)"', code)
+    assert names["recipe"]["query"] == query and not names["recipe"]["notices"]
+
+
+def test_the_curl_example_runs(server):
+    (code,) = [block for block in blocks("bash") if "curl" in block]
+    if shutil.which("curl") is None or shutil.which("bash") is None:
+        missing("no curl is installed")
+    printed = run(["bash", "-euc", code.replace(ADDRESS, server.url)])
+    (shown,) = [block for block in blocks("text") if "event: complete" in block]
+    assert printed.startswith(shown[: shown.index("…")])
+    (images,) = json.loads(printed.split("data: ", 1)[1])
+    assert len(images) == Recipe.num_samples
+
+
+def test_the_mcp_example_runs(server):
+    if find_spec("mcp") is None:
+        missing("the package mcp is not installed")
+    (code,) = [block for block in blocks("python") if "mcp" in block]
+    printed = run([sys.executable, "-c", code.replace(ADDRESS, server.url)])
+    text, frames = printed.strip().split("\n")
+    told = json.loads(text)
+    assert (told["layers"], told["semantic"], len(told["alphas"])) == ("0-1", 3, 5)
+    assert frames == "5 frames image/png"
+
+
+def test_the_configurations_of_mcp_clients_name_the_address():
+    configurations = [block for block in blocks("json") if "mcpServers" in block]
+    (example,) = map(json.loads, configurations)
+    (url,) = [entry["url"] for entry in example["mcpServers"].values()]
+    assert url in "".join(blocks("python")) and url.startswith(ADDRESS)
+    (other,) = re.findall(r'`(\{"command".*?\})`', BODY)
+    assert json.loads(other)["args"][-1] == url
+
+
+def test_the_extra_is_the_same_gradio():
+    extra = re.findall(r'pip install "gradio\[mcp\]==([\d.]+)"', BODY)
+    assert extra == [FACTS["sdk_version"]] == [pins("requirements-dev.txt")["gradio[mcp]"]]

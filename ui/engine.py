@@ -56,7 +56,8 @@ class OpenModel:
         return self.loaded if ON_ZERO_GPU else MODELS.get(self.path, default_device())
 
 
-_opened: dict[str, tuple[Path, str | None]] = {}  # a model's commit is resolved once
+# A model's commit is resolved once; family and resolution are known without reading it again.
+_opened: dict[str, tuple[OpenModel, str, int]] = {}
 
 
 def open_model(
@@ -67,14 +68,18 @@ def open_model(
     Raises `UserError` for a name that is not offered, and for whatever keeps it from being had.
     """
     model = checkpoints.resolve_name(name)
-    path, revision = _opened.get(model.name, (None, None))
-    if path is None or not path.exists():
+    opened = _opened[model.name][0] if model.name in _opened else None
+    if opened is None or not opened.path.exists():
         fetched = checkpoints.fetch(model, progress)
-        path, revision = fetched.path, fetched.revision
-    opened = OpenModel(model.name, path, revision)
-    opened.loaded.generator  # noqa: B018 - a file that does not load is no open model
-    _opened[model.name] = path, revision
+        opened = OpenModel(model.name, fetched.path, fetched.revision)
+    generator = opened.loaded.generator  # a file that does not load is no open model
+    _opened[model.name] = opened, generator.family, generator.resolution
     return opened
+
+
+def seen(name: str) -> tuple[str, int] | None:
+    """(family, resolution) of a model that was opened here; None for one that was not yet."""
+    return _opened[name][1:] if name in _opened else None
 
 
 @functools.lru_cache(maxsize=64)
