@@ -105,7 +105,7 @@ def plan(
         )
     recipes = []
     for move in moves:
-        now = sum(change.alpha for change in recipe.edits if _same(change, move))
+        now = sum(change.alpha for change in recipe.edits if same_direction(change, move))
         far = move.alpha if abs(move.alpha) >= abs(now) else now
         if far == 0 or abs(far) > MAX_ALPHA:
             raise UserError(
@@ -122,7 +122,7 @@ def moved(recipe: Recipe, move: Edit, alpha: float) -> Recipe:
     """The recipe with the direction of `move` at `alpha`, and all other edits as they are."""
     edits, done = [], False
     for change in recipe.edits:
-        if not _same(change, move):
+        if not same_direction(change, move):
             edits.append(change)
         elif not done:
             edits.append(replace(change, alpha=alpha))
@@ -132,7 +132,7 @@ def moved(recipe: Recipe, move: Edit, alpha: float) -> Recipe:
     return replace(recipe, edits=tuple(change for change in edits if change.alpha))
 
 
-def _same(one: Edit, other: Edit) -> bool:
+def same_direction(one: Edit, other: Edit) -> bool:
     """Whether two edits go along the same direction in the same layers."""
     return (one.layers, in_order(one.direction)) == (other.layers, in_order(other.direction))
 
@@ -185,6 +185,21 @@ def check_size(frames: int, height: int, width: int) -> None:
 # ----------------------------------------------------------------------------- the file
 
 
+def check_animation(format: str, fps: float, frames: int, height: int, width: int) -> None:
+    """Raises `UserError` for what `encode_animation` would not write, before anything is drawn."""
+    if format not in FORMATS:
+        raise UserError(f"An animation is one of {', '.join(FORMATS)}, not {format[:40]!r}.")
+    fastest = MAX_GIF_FPS if format == "gif" else MAX_FPS
+    if not 1 <= fps <= fastest:  # false for NaN
+        raise UserError(f"A {format} shows 1 to {fastest:g} frames a second, not {fps:g}.")
+    check_size(frames, height, width)
+    if format == "mp4" and max(height, width) > MAX_VIDEO_SIDE:
+        raise UserError(
+            f"A video of {width} x {height} pixels is more than players take, "
+            f"{MAX_VIDEO_SIDE} a side: choose fewer samples."
+        )
+
+
 def encode_animation(
     images: np.ndarray, format: str, fps: float = 30.0, loop: bool = True
 ) -> bytes:
@@ -198,19 +213,14 @@ def encode_animation(
             a WebP of nothing else is a still image.
 
     Raises `UserError` for another format, fps that is not 1 to MAX_FPS (a GIF's: MAX_GIF_FPS),
-    too large an animation (`check_size`), or where this machine cannot write H.264; ValueError for
-    an array of another kind.
+    too large an animation (`check_size`; a side of a video: MAX_VIDEO_SIDE), or where this machine
+    cannot write H.264; ValueError for an array of another kind.
     """
-    if format not in FORMATS:
-        raise UserError(f"An animation is one of {', '.join(FORMATS)}, not {format[:40]!r}.")
-    fastest = MAX_GIF_FPS if format == "gif" else MAX_FPS
-    if not 1 <= fps <= fastest:  # false for NaN
-        raise UserError(f"A {format} shows 1 to {fastest:g} frames a second, not {fps:g}.")
     if images.ndim != 4 or images.shape[3] not in (1, 3) or images.dtype != np.uint8:
         raise ValueError(
             f"expected uint8 [T, H, W, 1 or 3], found {images.dtype} {list(images.shape)}"
         )
-    check_size(*images.shape[:3])
+    check_animation(format, fps, *images.shape[:3])
     if format == "mp4":
         return _mp4(images, fps)
     return _gif(images, fps, loop) if format == "gif" else _webp(images, fps, loop)
@@ -257,11 +267,6 @@ def _animated(frames: list, format: str, milliseconds: list[int], **options) -> 
 def _mp4(images: np.ndarray, fps: float) -> bytes:
     """By PyAV, which brings its own encoders: no program has to be installed."""
     height, width = images.shape[1:3]
-    if max(height, width) > MAX_VIDEO_SIDE:
-        raise UserError(
-            f"A video of {width} x {height} pixels is more than players take, "
-            f"{MAX_VIDEO_SIDE} a side: choose fewer samples."
-        )
     try:
         import av  # here: it is large, and only videos need it
         from av.video.reformatter import ColorRange, Colorspace, Interpolation

@@ -89,20 +89,22 @@ def teaser_page(
         raise UserError(f"A teaser has 1 to {MAX_STRIPS} directions, not {len(strips)}.")
     if len({strip.frames.shape[1:] for strip in strips}) != 1:
         raise ValueError("the frames of all strips must have one size")
-    if link and not _is_address(link):
-        raise UserError("The link of a teaser must be an address that begins with https://.")
+    check_link(link)
     frames, places = distinct(strips)
     around = "".join(_page(title, strips, link, places, ["" for _ in frames], (9999, 9999)))
     images, size = fitted(frames, budget - len(around))
     return "".join(_page(title, strips, link, places, images, size))
 
 
-def _is_address(link: str) -> bool:
+def check_link(link: str) -> None:
+    """Raises `UserError` for a link that is neither "" nor an http(s) address."""
     try:
         parts = urlsplit(link)
+        fine = parts.scheme in ("https", "http") and bool(parts.netloc)
     except ValueError:
-        return False
-    return parts.scheme in ("https", "http") and bool(parts.netloc)
+        fine = False
+    if link and not fine:
+        raise UserError("The link of a teaser must be an address that begins with https://.")
 
 
 # ----------------------------------------------------------------------------- images

@@ -1,5 +1,6 @@
 """Animations: the frames of a plan, and files that play them, decoded again."""
 
+import base64
 import builtins
 import io
 import itertools
@@ -286,6 +287,38 @@ def test_colours_of_a_video_are_said_and_right():
     assert frame[:32].mean() == pytest.approx(16 + 219 * luma, abs=1.5)
     assert frame[32:40].mean() == pytest.approx(128 + 224 * (blue - luma) / 1.8556, abs=1.5)
     assert frame[40:].mean() == pytest.approx(128 + 224 * (red - luma) / 1.5748, abs=1.5)
+
+
+def test_a_browser_plays_the_video(browser):
+    flat = np.zeros((8, 48, 64, 3), np.uint8)
+    for i in range(8):
+        flat[i] = 30 + 25 * i, 60, 200 - 20 * i
+    video = base64.b64encode(encode_animation(flat, "mp4", 4)).decode()
+    tab = browser.new_page()
+    tab.set_content(f'<video src="data:video/mp4;base64,{video}" muted></video>')
+    # Seeks to the middle of every frame: its size, how long all is, the colour in its middle.
+    seen = tab.evaluate(
+        """async () => {
+            const video = document.querySelector("video"), found = [];
+            const pixel = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+            const happens = name => new Promise(
+                done => video.addEventListener(name, done, {once: true}));
+            if (video.readyState < 1) await happens("loadedmetadata");
+            for (let i = 0; i < 8; i++) {
+                const there = happens("seeked");
+                video.currentTime = (i + 0.5) / 4;
+                await there;
+                pixel.drawImage(video, 32, 24, 1, 1, 0, 0, 1, 1);
+                const colour = [...pixel.getImageData(0, 0, 1, 1).data].slice(0, 3);
+                found.push([video.videoWidth, video.videoHeight, video.duration, ...colour]);
+            }
+            return found;
+        }"""
+    )
+    assert [frame[:3] for frame in seen] == [[64, 48, 2]] * 8
+    colours = np.array([frame[3:] for frame in seen])
+    assert np.abs(colours - flat[:, 0, 0]).max() < 8, colours
+    tab.close()
 
 
 def test_durations_add_up():
