@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,6 @@ from sefa.animation import (
     draw_frames,
     encode_animation,
     frame_size,
-    moved,
     plan,
     same_direction,
 )
@@ -46,6 +46,7 @@ from sefa.commands import (
 )
 from sefa.editing import (
     LISTS,
+    MAX_MODEL,
     MAX_QUERY,
     MAX_SAMPLES,
     QUERY_FIELDS,
@@ -62,11 +63,10 @@ from sefa.labels import Labels, is_index
 from sefa.pictures import MAX_PNG, grid, one_of, png_bytes, recipe_of_png
 from sefa.rendering import LoadedModel, ModelCache, default_device, render
 from sefa.teaser import MAX_FRAMES as MAX_STEPS
-from sefa.teaser import MAX_STRIPS, Strip, check_link, teaser_page
+from sefa.teaser import MAX_STRIPS, STEPS, check_link, check_strips, draw_strips, teaser_page
 
 FRAMES, FPS = 48, 24.0  # two seconds for each direction of an animation
 AT_LEAST = 256  # pixels: chroma of a video is halved, which small images would not bear
-STEPS = 25  # of each slider of a teaser
 LEAST = 1e-6  # alpha of a direction that moves anything
 
 DESCRIPTION = """\
@@ -277,10 +277,7 @@ def name_for(source: str, asked: Asked) -> str:
     name = source
     if os.path.isfile(source):
         name = asked.recipe.model if asked.names_model else Path(source).name
-    try:
-        return model_name(name)
-    except UserError:
-        return asked.recipe.model
+    return model_name(re.sub(r"[^\w./@+-]", "_", name)[:MAX_MODEL])
 
 
 # ----------------------------------------------------------------------------- the model
@@ -375,28 +372,12 @@ def teaser(
     if recipe.num_samples > 1:
         tell(["A teaser shows one sample, here the first: --sample chooses another."])
     count = options.frames or STEPS
-    if count % 2 == 0 or count > MAX_STEPS:
-        raise UserError(
-            f"--frames of a teaser is an odd number up to {MAX_STEPS}, so that a frame is at 0."
-        )
+    check_strips(len(moves), count)
     check_link(options.link)
-    base = one_of(recipe, 0)
-    for move in moves:
-        base = moved(base, move, 0.0)
     named = labels.with_names(recipe.names, model.generator.num_ws)
-    half = count // 2
-    sliders, recipes = [], []
-    for move in moves:
-        name, sign = called(model, named, move)
-        positions = [abs(move.alpha) * i / half for i in range(-half, half + 1)]
-        sliders.append((name, positions))
-        recipes += [moved(base, move, sign * position) for position in positions]
-    with drawing(len(recipes)) as bar:
-        frames = draw_frames(recipes, model.images, progress=count_on(bar))
-    strips = [
-        Strip(name, positions, frames[i * count : (i + 1) * count])
-        for i, (name, positions) in enumerate(sliders)
-    ]
+    names = [called(model, named, move) for move in moves]
+    with drawing(count * len(moves)) as bar:
+        strips = draw_strips(recipe, moves, names, model.images, count, count_on(bar))
     page = teaser_page(options.title or recipe.model, strips, options.link)
     directions = "1 direction" if len(strips) == 1 else f"{len(strips)} directions"
     return page.encode("ascii"), f"{directions} of {count} frames"

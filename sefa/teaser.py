@@ -1,6 +1,8 @@
 """The teaser: one HTML file for a project page, whose sliders scrub through images drawn before.
 
-    strips of frames -> teaser_page -> a file that needs no server, no network and no GPU
+    recipe, moves -> draw_strips -> strips of frames -> teaser_page -> one file
+
+It needs no server, no network and no GPU.
 
 Each slider has frames of one direction alone, so moving one puts the others back to 0. All frames
 are decoded before they are shown, and drawn on a canvas: nothing flickers.
@@ -14,19 +16,23 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from sefa.animation import draw_frames, moved
+from sefa.editing import Edit, Recipe
 from sefa.errors import UserError
 from sefa.export import head, resize_images, to_pil
+from sefa.pictures import one_of
 
 MAX_BYTES = 3_000_000  # of the whole file
 MAX_STRIPS = 6
-MAX_FRAMES = 65  # of a strip
+STEPS = 25  # frames of a strip, unless more or fewer are asked for
+MAX_FRAMES = 65
 MAX_DECODED = 40_000_000  # pixels of all frames together: 160 MB where they are shown
 ENLARGED = 256  # pixels that smaller images get, more smoothly than a browser does it
 SMALLEST = 64  # pixels: below this there is nothing to see
@@ -70,6 +76,60 @@ class Strip:
     def start(self) -> int:
         """The frame whose position is nearest to 0."""
         return min(range(len(self.positions)), key=lambda i: abs(self.positions[i]))
+
+
+def draw_strips(
+    recipe: Recipe,
+    moves: Sequence[Edit],
+    called: Sequence[tuple[str, int]],
+    images: Callable[[Recipe], np.ndarray],
+    steps: int = STEPS,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Strip]:
+    """A strip for each of `moves`, of a recipe's first sample.
+
+    moves: directions, from -alpha to alpha; at 0 none of them acts, whatever the recipe says, and
+    its other edits stay. called: for each (what there is more of, 1 or -1: the sign of the alphas
+    that bring it), which is to the right. images: recipe -> uint8 [1, h, w, C], such as
+    `LoadedModel.images`; `progress(done, total)` is called after each image. steps: odd, 3 to
+    MAX_FRAMES. Raises `UserError` for another number of steps, no or too many moves, or one of
+    alpha 0.
+    """
+    check_strips(len(moves), steps)
+    base = one_of(recipe, 0)
+    for move in moves:
+        base = moved(base, move, 0.0)
+    half = steps // 2
+    positions = [[abs(move.alpha) * i / half for i in range(-half, half + 1)] for move in moves]
+    if not all(len(set(places)) == steps for places in positions):
+        raise UserError("A slider of a teaser needs an alpha that is not 0.")
+    recipes = [
+        moved(base, move, sign * position)
+        for move, (_, sign), places in zip(moves, called, positions, strict=True)
+        for position in places
+    ]
+
+    def small(recipe: Recipe) -> np.ndarray:
+        drawn = images(recipe)
+        height, width = drawn.shape[1:3]
+        return resize_images(drawn, min(max(height, width), largest(len(recipes), height, width)))
+
+    frames = draw_frames(recipes, small, progress=progress)
+    return [
+        Strip(name, places, frames[i * steps : (i + 1) * steps])
+        for i, ((name, _), places) in enumerate(zip(called, positions, strict=True))
+    ]
+
+
+def check_strips(strips: int, steps: int) -> None:
+    """Raises `UserError` for numbers of strips, or of their steps, that no teaser has."""
+    if not 1 <= strips <= MAX_STRIPS:
+        raise UserError(f"A teaser has 1 to {MAX_STRIPS} directions, not {strips}.")
+    if steps % 2 == 0 or not 3 <= steps <= MAX_FRAMES:
+        raise UserError(
+            f"A slider of a teaser has an odd number of frames, 3 to {MAX_FRAMES}, not {steps}: "
+            "one is at 0."
+        )
 
 
 def teaser_page(
@@ -146,11 +206,15 @@ def fitted(frames: np.ndarray, room: int) -> tuple[list[str], tuple[int, int]]:
     )
 
 
+def largest(count: int, height: int, width: int) -> int:
+    """The longer side, in pixels, at which `count` images of this shape have MAX_DECODED."""
+    area = MAX_DECODED / count
+    return math.isqrt(int(area * max(height, width) / min(height, width)))
+
+
 def _choices(count: int, height: int, width: int) -> Iterator[tuple[int, int]]:
     """(longer side in pixels, quality) of images, best first."""
-    longest = max(height, width)
-    most = math.isqrt(int(MAX_DECODED / count * longest / min(height, width)))
-    size = min(max(longest, ENLARGED), most)
+    size = min(max(height, width, ENLARGED), largest(count, height, width))
     for quality in QUALITIES:
         yield size, quality
     while size > SMALLEST:
@@ -271,7 +335,7 @@ label { min-width: 0; font-weight: 600; overflow-wrap: anywhere; }
 .row.moved .value { color: var(--mark); font-weight: 600; }
 /* The track: a line with a notch at 0. */
 input { grid-column: 1 / -1; width: 100%; height: 28px; margin: 0; appearance: none;
-  background: none; cursor: pointer; --thumb: 22px;
+  background: none; cursor: pointer; touch-action: pan-y; --thumb: 22px;
   --notch: calc((100% + 2px - var(--thumb)) * var(--zero) + var(--thumb) / 2 - 1px); }
 input:focus-visible { outline: none; }
 input::-webkit-slider-runnable-track { height: 28px; background:

@@ -92,7 +92,7 @@ BELOW = {
     "export.py": ["sefa.formats", "sefa.generators"],
     "pictures.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
     "animation.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
-    "teaser.py": ["sefa.formats", "sefa.generators", "sefa.rendering", "sefa.editing"],
+    "teaser.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
     "snippets.py": ["sefa.formats", "sefa.generators", "sefa.rendering", "sefa.export"],
     "directions_file.py": ["sefa.generators", "sefa.rendering"],
 }

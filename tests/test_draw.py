@@ -98,6 +98,11 @@ def test_the_model_can_be_a_file_and_its_folder_stays_private(tiny, tmp_path):
     assert run("seed=1&n=1", out, "--model", tiny) == 0
     assert pixels(out).shape == (16, 16, 3)
     assert recipe_of_png(out.read_bytes())[0].model == "tiny.safetensors"
+    # Any file has a name that a recipe can carry.
+    spaced = tiny.rename(tmp_path / "a b.safetensors")
+    assert run("seed=1&n=1", out, "--model", spaced) == 0
+    assert recipe_of_png(out.read_bytes())[0].model == "a_b.safetensors"
+    tiny = spaced.rename(tiny)
     # The file stands in for a model that a page calls by a name.
     assert run("seed=1&n=1&model=mine", out, "--model", tiny) == 0
     assert recipe_of_png(out.read_bytes())[0].model == "mine"

@@ -5,14 +5,26 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sefa import UserError
+from sefa import Edit, Recipe, UserError
 from sefa.export import resize_images
-from sefa.teaser import ENLARGED, MAX_BYTES, PAPER, Strip, distinct, fitted, teaser_page
+from sefa.teaser import (
+    ENLARGED,
+    MAX_BYTES,
+    MAX_DECODED,
+    PAPER,
+    Strip,
+    distinct,
+    draw_strips,
+    fitted,
+    largest,
+    teaser_page,
+)
 from tests.helpers import is_one_sentence
 from tests.pages import Page
 
@@ -64,6 +76,60 @@ def images_of(page):
         Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
         for text in data_of(page)["images"]
     ]
+
+
+# --- strips ---------------------------------------------------------------------------------------
+
+A, B = Edit.along("0-1", 4, -3.0), Edit("all", ((2, 0.6), (7, 0.8)), 2.0)
+
+
+def test_strips_go_both_ways_and_meet_where_nothing_acts():
+    asked = []
+
+    def images(recipe):
+        """The alphas of A and B, and whether the other edit is there, as a colour."""
+        asked.append(recipe)
+        alpha = {change.layers: change.alpha for change in recipe.edits}
+        colour = [100 + 10 * alpha.get("0-1", 0), 100 + 10 * alpha.get("all", 0), alpha["2"]]
+        return np.full((1, 4, 4, 3), np.round(colour), np.uint8)
+
+    # A is in use, and its name says what negative alphas bring.
+    recipe = Recipe(seed=3, num_samples=4, edits=(A, Edit.along("2", 0, 1.0)))
+    heard = []
+    a, b = draw_strips(
+        recipe, [A, B], [("Smile", -1), ("Hair", 1)], images, 5, lambda *now: heard.append(now)
+    )
+    assert (a.name, b.name) == ("Smile", "Hair") and a.start == b.start == 2
+    assert a.positions == [-3, -1.5, 0, 1.5, 3] and b.positions == [-2, -1, 0, 1, 2]
+    assert a.frames[:, 0, 0].tolist() == [[100 + x, 100, 1] for x in (30, 15, 0, -15, -30)]
+    assert b.frames[:, 0, 0].tolist() == [[100, 100 + x, 1] for x in (-20, -10, 0, 10, 20)]
+    # One sample, and the frame at 0 is drawn once.
+    assert {(one.seed, one.num_samples) for one in asked} == {(3, 1)}
+    assert len(asked) == 9 and heard[-1] == (9, 9)
+
+
+def test_large_frames_are_kept_no_larger_than_they_are_shown():
+    drawn = np.zeros((1, 1024, 1024, 1), np.uint8)
+    moves = [Edit.along("all", i, 1.0) for i in range(6)]
+    strips = draw_strips(Recipe(), moves, [("x", 1)] * 6, lambda recipe: drawn, 25)
+    size = largest(150, 1024, 1024)
+    assert strips[0].frames.shape == (25, size, size, 1) and 500 < size < 520
+    assert largest(100, 500, 1000) * largest(100, 500, 1000) / 2 * 100 <= MAX_DECODED
+
+
+@pytest.mark.parametrize("steps", [1, 4, 67])
+def test_a_slider_has_a_middle(steps):
+    with pytest.raises(UserError, match="odd number"):
+        draw_strips(Recipe(), [A], [("x", 1)], None, steps)
+
+
+def test_a_slider_goes_somewhere():
+    for alpha in (0.0, 5e-324):
+        with pytest.raises(UserError, match="not 0"):
+            draw_strips(Recipe(), [replace(A, alpha=alpha)], [("x", 1)], None)
+    for moves in ([], [A] * 7):
+        with pytest.raises(UserError, match="1 to 6"):
+            draw_strips(Recipe(), moves, [("x", 1)] * len(moves), None)
 
 
 # --- the file -------------------------------------------------------------------------------------
