@@ -8,7 +8,6 @@ wrong is one line on stderr and exit code 2; Ctrl-C is exit code 130.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 import shlex
@@ -34,6 +33,8 @@ from sefa.commands import (
     download_bar,
     exit_code,
     make_folder,
+    number,
+    whole_number,
 )
 from sefa.comparison import NOTICED, EqualChange, equal_change
 from sefa.editing import MAX_SEED, Recipe
@@ -278,40 +279,6 @@ def option_parser() -> argparse.ArgumentParser:
         "w (one for all layers) or wp (one a layer)",
     )
     return parser
-
-
-def whole_number(low: int, high: int):
-    """An argparse type: an integer from low to high."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"expected an integer from {low} to {high}, found {text!r}"
-            )
-        return value
-
-    return parse
-
-
-def number(low: float, high: float):
-    """An argparse type: a float from low to high; NaN is none."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"expected a number from {low:g} to {high:g}, found {text!r}"
-            )
-        return value
-
-    return parse
 
 
 def check_amount(options: argparse.Namespace, num_samples: int) -> None:

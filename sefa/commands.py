@@ -1,8 +1,9 @@
-"""What the command lines share: one-line errors, exit codes, bars, folders to write to."""
+"""What the command lines share: options, one-line errors, exit codes, bars, folders."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,40 @@ class OneLineParser(argparse.ArgumentParser):
         if "--gpu_id" in message:
             message += " (the environment variable SEFA_DEVICE chooses the device)"
         raise UserError(f"{message} ({self.prog} --help lists the options)")
+
+
+def whole_number(low: int, high: int):
+    """An argparse type: an integer from low to high."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"expected an integer from {low} to {high}, found {text!r}"
+            )
+        return value
+
+    return parse
+
+
+def number(low: float, high: float):
+    """An argparse type: a float from low to high; NaN is none."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"expected a number from {low:g} to {high:g}, found {text!r}"
+            )
+        return value
+
+    return parse
 
 
 def exit_code(run: Callable[[], None]) -> int:

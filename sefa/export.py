@@ -180,7 +180,7 @@ def page_chunks(grid: TraversalGrid, order: str) -> Iterator[str]:
     if order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, found {order!r}")
     by = "by sample" if order == "sample_first" else "by semantic"
-    yield from _head(f"{grid.model}: semantics {by}", _STYLE)
+    yield from head(f"{grid.model}: semantics {by}", _STYLE, _SCRIPT)
     yield from _heading(grid, order)
     yield "<table>\n" + _column_headers(grid, order) + "<tbody>\n"
     group = None
@@ -200,7 +200,8 @@ def methods_chunks(comparison: MethodComparison) -> Iterator[str]:
     column a distance; a narrow screen shows some of them.
     """
     first = comparison.grids[0]
-    yield from _head(f"{first.model}: {_listed(comparison.methods)}", _STYLE + _METHODS_STYLE)
+    title = f"{first.model}: {_listed(comparison.methods)}"
+    yield from head(title, _STYLE + _METHODS_STYLE, _SCRIPT)
     yield from _methods_heading(comparison)
     steps, width = len(first.distances), first.image_size[0]
     full, least = (f"calc(20.5rem + {steps * size}px)" for size in (width + 8, 56))
@@ -230,9 +231,13 @@ def _pairs(grid: TraversalGrid, order: str) -> Iterator[tuple[int, int]]:
     return ((sample, semantic) for semantic in semantics for sample in samples)
 
 
-def _head(title: str, style: str) -> Iterator[str]:
+def head(title: str, style: str, script: str) -> Iterator[str]:
+    """A self-contained page up to <body>, whose policy allows `script`, data URIs and nothing else.
+
+    `script` must be the whole of the page's one <script>.
+    """
     # A hash, not 'unsafe-inline': even if some text slipped past escape(), it could not run.
-    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode("ascii")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'"

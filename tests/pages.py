@@ -30,7 +30,7 @@ class Page(HTMLParser):
             self.images.append([])
         elif tag in ("td", "th") and "tbody" in self._open:
             self.rows[-1].append((tag, attrs))
-        elif tag == "img":
+        elif tag == "img" and self.images:
             self.images[-1].append(attrs)
         if tag not in ("meta", "link", "img", "br", "input"):
             self._open.append(tag)

@@ -91,6 +91,8 @@ BELOW = {
     "rendering.py": ["sefa.formats", "sefa.export", "sefa.measurements"],
     "export.py": ["sefa.formats", "sefa.generators"],
     "pictures.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
+    "animation.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
+    "teaser.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
     "snippets.py": ["sefa.formats", "sefa.generators", "sefa.rendering", "sefa.export"],
     "directions_file.py": ["sefa.generators", "sefa.rendering"],
 }
