@@ -266,8 +266,9 @@ def follow(*inputs: Any) -> Any:
     model = engine.open_model(recipe.model)
     if dragging and not engine.is_live(model, recipe.num_samples):
         return gr.skip()
-    after = engine.edited_frames(model, recipe)
-    return the_frame(model, recipe, after, None, values, number)
+    notes: list[str] = []
+    after = engine.edited_frames(model, recipe, notes)
+    return the_frame(model, recipe, after, None, values, number, notes)
 
 
 @in_one_sentence
@@ -276,8 +277,9 @@ def settle(*inputs: Any) -> Any:
     *values, sequence, _ = inputs
     recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
     model = engine.open_model(recipe.model)
-    after, before = engine.frames(model, recipe)
-    return the_frame(model, recipe, after, before, values, number)
+    notes: list[str] = []
+    after, before = engine.frames(model, recipe, notes)
+    return the_frame(model, recipe, after, before, values, number, notes)
 
 
 def the_frame(
@@ -287,10 +289,12 @@ def the_frame(
     before: list[str] | None,
     values: Sequence[Any],
     number: int,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The answer to the request `number`, which sent `values`."""
+    """The answer to the request `number`, which sent `values`; `note` says how it was drawn."""
     keys, live = keys_of(recipe, values), engine.is_live(model, recipe.num_samples)
-    return frame(recipe, after, before, model.loaded.generator.resolution, keys, live, number)
+    answer = frame(recipe, after, before, model.loaded.generator.resolution, keys, live, number)
+    return {**answer, "note": " ".join(notes)}
 
 
 def keys_of(recipe: Recipe, values: Sequence[Any]) -> list[str]:
