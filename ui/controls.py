@@ -3,7 +3,7 @@
 values of CONTROLS and of the sliders -> read -> Recipe -> split_edits -> values of the sliders
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from sefa.editing import (
     order_name,
     parse_edits,
     parse_names,
+    query_values,
     real,
 )
 from sefa.errors import UserError
@@ -150,6 +151,11 @@ def first_look(model: engine.OpenModel) -> Recipe:
     if not labels.names:
         return recipe
     return replace(recipe, layers="named", num_semantics=min(len(labels.names), MAX_FIRST_SLIDERS))
+
+
+def names_only_a_model(query: str | Mapping[str, Any]) -> bool:
+    """Whether a query names a model and nothing else: then `first_look` is what it opens."""
+    return query_values(query, []).keys() == {"model"}
 
 
 def class_choices(generator: Generator) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from sefa.editing import (
     in_order,
     integer,
     order_name,
+    query_values,
 )
 from sefa.errors import UserError
 from sefa.labels import is_index, labels_json
@@ -33,6 +34,8 @@ from ui import brush, engine, measuring, strips
 from ui.controls import (
     CONTROLS,
     CUSTOM,
+    first_look,
+    names_only_a_model,
     read,
     read_steps,
     select_view,
@@ -53,15 +56,38 @@ MAX_SEQUENCE = 2**53  # as far as a browser counts without gaps
 
 
 def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
-    """The page as the link's query describes it; the default page when there is none."""
-    query = {k: v for k, v in dict(request.query_params).items() if not k.startswith("__")}
+    """The page as the link's query describes it; the page as it is when there is none."""
+    return open_query(link_of(request), show_bytes(progress))
+
+
+def opener(opens: str) -> Callable[..., Any]:
+    """`open_link` for a page that opens the query `opens` where there is no link."""
+
+    def open_link_or_first(
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Any:
+        return open_query(link_of(request) or opens, show_bytes(progress))
+
+    return open_link_or_first
+
+
+def link_of(request: gr.Request) -> dict[str, str]:
+    """The query of the page's address, without what Gradio puts there."""
+    return {k: v for k, v in dict(request.query_params).items() if not k.startswith("__")}
+
+
+def open_query(query: str | Mapping[str, str], report: checkpoints.Progress | None = None) -> Any:
+    """The page as a query describes it; as it is for an empty one."""
     if not query:
         return gr.skip()
     recipe, notices = Recipe.from_query(query)
-    if query.get("model", recipe.model) != recipe.model:  # no name at all: a notice says so
+    if query_values(query, []).get("model", recipe.model) != recipe.model:  # a notice says so
         recipe = replace(recipe, layers="all", edits=(), names=(), class_index=0)
     try:
-        model = engine.open_model(recipe.model, show_bytes(progress))
+        model = engine.open_model(recipe.model, report)
+        if names_only_a_model(query):
+            recipe = first_look(model)
     except UserError as error:
         notices.append(f"{error} Showing {engine.EMBEDDED} instead, without the link's edits.")
         model = engine.open_model(engine.EMBEDDED)

@@ -1,0 +1,211 @@
+"""What the owner of a Space sets by variables, and what its page therefore opens with.
+
+    environment -> settings -> first_recipe -> what is drawn as the page starts, and what it opens then
+
+Whatever is wrong is one sentence in `notices`, and the default instead: the page always starts.
+"""
+
+import html
+import os
+import re
+import threading
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
+
+import checkpoints
+from sefa.editing import QUERY_FIELDS, Recipe, fit, query_values
+from sefa.errors import UserError
+from ui import controls, engine
+from ui.rows import has_view
+
+TITLE = "Look what is inside a GAN"
+MAX_TITLE = 120  # characters
+MAX_DESCRIPTION = 1000
+START_SECONDS = 10.0  # that the Hub has to say whether a cached model is its newest
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says, as far as it can be used.
+
+    title: SEFA_TITLE, one line of plain text. description: SEFA_DESCRIPTION, one paragraph.
+    recipe: SEFA_RECIPE as a query, "" for none: what the page opens with.
+    models: SEFA_MODELS. token: whether HF_TOKEN is set; its value is never kept.
+    notices: one sentence for everything that cannot be used.
+    """
+
+    title: str = TITLE
+    description: str = ""
+    recipe: str = ""
+    models: tuple[checkpoints.Model, ...] = ()
+    token: bool = False
+    notices: tuple[str, ...] = ()
+
+
+def settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Reads the environment, once: see `Settings`. Never raises, asks nobody."""
+    models, refused = checkpoints.owner_models(environ)
+    notices = list(refused)
+    title = text_of("SEFA_TITLE", environ, MAX_TITLE, notices)
+    return Settings(
+        title=title or TITLE,
+        description=text_of("SEFA_DESCRIPTION", environ, MAX_DESCRIPTION, notices),
+        recipe=recipe_of(environ, notices),
+        models=tuple(models),
+        token=bool(environ.get("HF_TOKEN", "").strip()),
+        notices=tuple(notices),
+    )
+
+
+def text_of(name: str, environ: Mapping[str, str], most: int, notices: list[str]) -> str:
+    """A variable as one paragraph of plain text; "" where there is none, or it is too long."""
+    text = " ".join(environ.get(name, "").split())
+    # No control characters, no surrogates, nothing that turns the direction of what follows.
+    text = "".join(c for c in text if c.isprintable() or c in "\u200c\u200d")
+    if len(text) > most:
+        notices.append(f"{name} is left out because it is longer than {most} characters.")
+        return ""
+    return unicodedata.normalize("NFC", text)
+
+
+def recipe_of(environ: Mapping[str, str], notices: list[str]) -> str:
+    """SEFA_RECIPE, a query or a whole link, as a query that can be opened; "" where it cannot."""
+    text = environ.get("SEFA_RECIPE", "").strip()
+    if not text:
+        return ""
+    _, mark, query = text.partition("?")
+    query = (query if mark else text).partition("#")[0]
+    found: list[str] = []
+    values = query_values(query, found)
+    values = {k: v for k, v in values.items() if k in {*QUERY_FIELDS, "v", "edits", "names"}}
+    if not values:
+        notices.append(
+            "SEFA_RECIPE is left out: it must be a link of this page, or what stands behind the ? "
+            "in one, as in v=1&model=avatars."
+        )
+        return ""
+    recipe, misread = Recipe.from_query(values)
+    notices += [f"SEFA_RECIPE: {sentence}" for sentence in misread]
+    try:
+        if "model" in values and recipe.model != values["model"]:
+            raise UserError("It names no model.")
+        checkpoints.resolve_name(recipe.model, environ)
+    except UserError as error:
+        notices.append(f"SEFA_RECIPE is left out: {uncapitalised(str(error))}")
+        return ""
+    return query_of(recipe.model) if controls.names_only_a_model(values) else recipe.to_query()
+
+
+def query_of(model: str) -> str:
+    """The query that opens a model's own first look."""
+    return urlencode({"model": model}, safe="/@")
+
+
+def uncapitalised(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+# --- what the page opens with ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is drawn as the page starts, and the query that it opens for a visitor without a link.
+
+    opens: "" where that is what is drawn already.
+    """
+
+    model: engine.OpenModel
+    recipe: Recipe
+    opens: str = ""
+    notices: tuple[str, ...] = ()
+
+
+def first_recipe(settings: Settings) -> Start:
+    """What the owner wants to be seen first; drawn at once where its model is on this machine.
+
+    Where it would have to be downloaded, the page starts on the embedded model and opens the
+    owner's when a visitor comes, as it opens a link. Never raises, for the sake of the page:
+    what cannot be had is a notice.
+    """
+    embedded = engine.open_model(engine.EMBEDDED)
+    otherwise = Start(embedded, controls.first_look(embedded))
+    if not (query := wanted(settings)):
+        return otherwise
+    recipe, notices = Recipe.from_query(query)
+    try:
+        model = at_hand(recipe.model)
+    except UserError as error:
+        return replace(otherwise, notices=(f"{error} Showing {embedded.name} instead.",))
+    if model is None:
+        return replace(otherwise, opens=query)
+    if controls.names_only_a_model(query):
+        recipe = controls.first_look(model)
+    generator = model.loaded.generator
+    recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
+    if not has_view(model, recipe):
+        recipe = replace(recipe, layers="all")
+    return Start(model, recipe, notices=(*notices, *misfits))
+
+
+def wanted(settings: Settings) -> str:
+    """The query of what the page opens with: the owner's recipe, else their one model; "" for none."""
+    if settings.recipe or len(settings.models) != 1:
+        return settings.recipe
+    return query_of(settings.models[0].name)
+
+
+def at_hand(name: str) -> engine.OpenModel | None:
+    """The model, where its newest file is on this machine; None where it must be downloaded.
+
+    On ZeroGPU only the embedded one is: the others are drawn for visitors, on their minutes.
+    Raises `UserError` for a file that does not load.
+    """
+    if engine.ON_ZERO_GPU and name != engine.EMBEDDED:
+        return None
+    entry = checkpoints.resolve_name(name)
+    there = checkpoints.cached(entry)
+    if there is None or not in_time(lambda: checkpoints.is_newest(entry, there), START_SECONDS):
+        return None
+    try:
+        return engine.load_file(entry.name, there.path, there.revision)
+    except UserError as error:
+        engine.note_news(entry.name, engine.News(refused=str(error)))
+        raise
+
+
+def in_time(ask: Callable[[], bool], seconds: float) -> bool:
+    """Whether `ask` says yes within so many seconds."""
+    answers: list[bool] = []
+    thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answers == [True]
+
+
+# --- what the page says -----------------------------------------------------------------------------
+
+LINK = re.compile(
+    r"\[(?P<text>[^\[\]]{1,200})\]\((?P<target>https://[^\s()<>\"']{1,500})\)"
+    r"|(?P<bare>https://[^\s<>\"']{1,500}[^\s<>\"'.,;:!?)\]])"
+)
+
+
+def with_links(text: str) -> str:
+    """Plain text as HTML: its https addresses, and [text](https://…), as links; all else as text."""
+    parts, end = [], 0
+    for link in LINK.finditer(text):
+        target = html.escape(link["target"] or link["bare"])
+        shown = html.escape(link["text"] or link["bare"])
+        parts.append(html.escape(text[end : link.start()]))
+        parts.append(f'<a href="{target}" target="_blank" rel="noopener noreferrer">{shown}</a>')
+        end = link.end()
+    return "".join([*parts, html.escape(text[end:])])
+
+
+def heading(settings: Settings) -> str:
+    """The page's heading and the owner's paragraph under it, as HTML."""
+    title, text = html.escape(settings.title), with_links(settings.description)
+    return f"<h1>{title}</h1>" + (f"<p>{text}</p>" if text else "")
