@@ -175,7 +175,7 @@ def test_a_page_does_not_wait_for_a_download(hub, monkeypatch, variable):
     monkeypatch.setattr(engine, "_opened", {})
     start = first_recipe(found)
     assert (start.model.name, start.opens, start.notices) == (MINE, "", ())
-    assert start.recipe == expected
+    assert start.recipe == expected and start.frames == engine.frames(start.model, expected)
 
 
 def test_of_several_models_the_embedded_one_is_first(hub, monkeypatch):
@@ -216,6 +216,23 @@ def test_a_model_that_does_not_load_is_a_notice(hub, monkeypatch):
     (notice,) = start.notices
     assert notice.endswith("Showing avatars instead.")
     assert engine.news_of(broken).refused
+
+
+def test_what_cannot_be_drawn_is_a_notice(hub, monkeypatch):
+    found = set_to(monkeypatch, SEFA_MODELS=MINE)
+    engine.open_model(MINE)
+    draw = engine.draw
+
+    def out_of_memory(model, *arguments, **keywords):
+        if model.name == MINE:
+            raise MemoryError
+        return draw(model, *arguments, **keywords)
+
+    monkeypatch.setattr(engine, "draw", out_of_memory)
+    start = first_recipe(found)
+    assert (start.model.name, start.opens) == ("avatars", "") and start.frames[0]
+    (notice,) = start.notices
+    assert "cannot be drawn (MemoryError)" in notice
 
 
 def test_a_view_that_the_model_lacks_is_all_layers(hub, monkeypatch):

@@ -109,10 +109,10 @@ def load_file(name: str, path: Path, revision: str | None) -> OpenModel:
     """The model of this name, which is in this file. Raises `UserError` if it does not load."""
     opened = OpenModel(name, path, revision)
     generator = opened.loaded.generator  # a file that does not load is no open model
-    if _opened.get(name) != (path, revision) or name not in _news:
-        layers = "1 layer" if generator.num_ws == 1 else f"{generator.num_ws} layers"
-        facts = f"{generator.family}, {generator.resolution} px, {layers}"
-        note_news(name, News(facts, revision))
+    layers = "1 layer" if generator.num_ws == 1 else f"{generator.num_ws} layers"
+    news = News(f"{generator.family}, {generator.resolution} px, {layers}", revision)
+    if news_of(name) != news:
+        note_news(name, news)
     _opened[name] = path, revision
     return opened
 

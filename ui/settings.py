@@ -6,6 +6,7 @@ Whatever is wrong is one sentence in `notices`, and the default instead: the pag
 """
 
 import html
+import logging
 import os
 import re
 import threading
@@ -114,11 +115,12 @@ def uncapitalised(sentence: str) -> str:
 class Start:
     """What is drawn as the page starts, and the query that it opens for a visitor without a link.
 
-    opens: "" where that is what is drawn already.
+    frames: (after, before), as `engine.frames` gives them. opens: "" where that is drawn already.
     """
 
     model: engine.OpenModel
     recipe: Recipe
+    frames: tuple[list[str], list[str]]
     opens: str = ""
     notices: tuple[str, ...] = ()
 
@@ -130,24 +132,42 @@ def first_recipe(settings: Settings) -> Start:
     owner's when a visitor comes, as it opens a link. Never raises, for the sake of the page:
     what cannot be had is a notice.
     """
-    embedded = engine.open_model(engine.EMBEDDED)
-    otherwise = Start(embedded, controls.first_look(embedded))
     if not (query := wanted(settings)):
-        return otherwise
-    recipe, notices = Recipe.from_query(query)
+        return embedded()
     try:
-        model = at_hand(recipe.model)
+        found = from_query(query)
     except UserError as error:
-        return replace(otherwise, notices=(f"{error} Showing {embedded.name} instead.",))
-    if model is None:
-        return replace(otherwise, opens=query)
+        return embedded(notices=(f"{error} Showing {engine.EMBEDDED} instead.",))
+    except Exception as error:  # whatever it is, the page starts
+        logging.getLogger(__name__).exception("%s is not drawn", query)
+        reason = f"What the page should open with cannot be drawn ({type(error).__name__})."
+        return embedded(notices=(f"{reason} Showing {engine.EMBEDDED} instead.",))
+    return found or embedded(opens=query)
+
+
+def embedded(opens: str = "", notices: tuple[str, ...] = ()) -> Start:
+    """The first look at the embedded model."""
+    model = engine.open_model(engine.EMBEDDED)
+    recipe = controls.first_look(model)
+    return Start(model, recipe, engine.frames(model, recipe), opens, notices)
+
+
+def from_query(query: str) -> Start | None:
+    """A query drawn, as far as its model can do it; None where that has to be downloaded.
+
+    Raises `UserError` for a file that does not load.
+    """
+    recipe, notices = Recipe.from_query(query)
+    if (model := at_hand(recipe.model)) is None:
+        return None
     if controls.names_only_a_model(query):
         recipe = controls.first_look(model)
     generator = model.loaded.generator
     recipe, misfits = fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
     if not has_view(model, recipe):
         recipe = replace(recipe, layers="all")
-    return Start(model, recipe, notices=(*notices, *misfits))
+    frames = engine.frames(model, recipe)
+    return Start(model, recipe, frames, notices=(*notices, *misfits))
 
 
 def wanted(settings: Settings) -> str:
