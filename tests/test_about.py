@@ -60,6 +60,7 @@ def test_a_model_is_not_tried_then_loaded_then_found(hub, monkeypatch):
         f"In the cache at commit {commit[:8]}, not opened yet.",
     )
     assert len(hub.requests) == requests
+    assert checked()["Model avatars"].why == "It ships with this Space, not opened yet."
 
 
 @pytest.mark.parametrize(

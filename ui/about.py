@@ -84,7 +84,8 @@ def model_checked(model: Model) -> Check:
         return Check(what, "loaded", f"{news.facts}{commit_of(news.revision)}.")
     there = checkpoints.cached(model)
     if there is not None:
-        return Check(what, "found", f"In the cache{commit_of(there.revision)}, not opened yet.")
+        where = "In the cache" if model.repo else "It ships with this Space"
+        return Check(what, "found", f"{where}{commit_of(there.revision)}, not opened yet.")
     if model.repo is None:
         return Check(what, "missing", f"There is no file {model.filename}.")
     return Check(what, "not tried", "It is downloaded when somebody first chooses it.")
