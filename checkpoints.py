@@ -283,6 +283,43 @@ def fetch(source: str | os.PathLike[str] | Model, progress: Progress | None = No
         raise UserError(_explain(error, model)) from None
 
 
+def cached(model: Model) -> Fetched | None:
+    """The local file of a model where it is on this machine already; None where it is not.
+
+    Asks nobody: of a branch or tag it is the commit that was its newest when it was last asked.
+    """
+    import huggingface_hub as hub
+
+    try:
+        if model.repo is None:
+            return Fetched(_existing(model))
+        filename = model.filename or _choose_checkpoint(model, _cached_files(model))
+        path = hub.try_to_load_from_cache(
+            model.repo, filename, revision=model.revision, cache_dir=_cache_dir()
+        )
+        return _in_cache(path, filename) if isinstance(path, str) else None
+    except (UserError, OSError, ValueError):
+        return None
+
+
+def is_newest(model: Model, fetched: Fetched) -> bool:
+    """Whether a file of `cached` is what `fetch` would give; one request where no commit is named.
+
+    Yes where the Hub cannot be asked. Never raises.
+    """
+    import huggingface_hub as hub
+
+    if model.repo is None or fetched.revision == model.revision:
+        return True
+    try:
+        filename = model.filename or _choose_checkpoint(model, _cached_files(model))
+        url = hub.hf_hub_url(model.repo, filename, revision=model.revision, endpoint=_endpoint())
+        head = hub.get_hf_file_metadata(url, timeout=_timeout(), endpoint=_endpoint())
+        return head.commit_hash == fetched.revision
+    except Exception as error:  # noqa: BLE001 - as in `fetch`
+        return _is_away(error)
+
+
 def load_labels(
     source: str | os.PathLike[str] | Model,
     path: Path,
@@ -309,28 +346,68 @@ def load_labels(
 
 
 def names_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """The .json files in the folder `names` here, or in those that SEFA_NAMES says, by name.
+    """The .json files in the folder `names` here, or what SEFA_NAMES says, by name.
 
-    SEFA_NAMES holds one folder or several, in order of precedence, separated as those of PATH are;
-    they are relative to this folder or absolute. What a visitor sends has no say in it. At most
-    MAX_NAMES_FILES. Never raises.
+    SEFA_NAMES holds one folder or file, or several, in order of precedence, separated as those of
+    PATH are; they are relative to this folder or absolute. What a visitor sends has no say in it.
+    At most MAX_NAMES_FILES. Never raises.
     """
+    files, left_out = _find_names_files(environ)
+    for sentence in left_out:
+        _say_once(sentence)
+    return files
+
+
+def _find_names_files(environ: Mapping[str, str]) -> tuple[list[Path], list[str]]:
+    """`names_files`, and one sentence for each place, and for too many files."""
     told = [part.strip() for part in environ.get("SEFA_NAMES", "").split(os.pathsep)]
     told = [part for part in told if part]
     files: list[Path] = []
-    for folder in [HERE / os.path.expanduser(part) for part in told or [NAMES]]:
+    left_out = []
+    for part in told or [NAMES]:
+        place = HERE / os.path.expanduser(part)
+        if told and place.is_file():  # whoever names a file may call it anything
+            files.append(place)
+            continue
         try:
-            with os.scandir(folder) as entries:
+            with os.scandir(place) as entries:
                 # Not the hidden ones: some systems put files of their own beside each.
                 names = [e.name for e in entries if e.name[0] != "." and e.is_file()]
-        except OSError as error:
+        except (OSError, ValueError) as error:
             if told:
-                _say_once(f"SEFA_NAMES: {_shown(str(folder))} is left out: {error.strerror}.")
+                reason = getattr(error, "strerror", None) or "it is no path"
+                left_out.append(f"SEFA_NAMES: {_shown(part)} is left out: {reason}.")
             continue
-        files += [folder / name for name in sorted(names) if name.lower().endswith(".json")]
+        files += [place / name for name in sorted(names) if name.lower().endswith(".json")]
     if len(files) > MAX_NAMES_FILES:
-        _say_once(f"Of {len(files)} files of names, the first {MAX_NAMES_FILES} are read.")
-    return files[:MAX_NAMES_FILES]
+        left_out.append(f"Of {len(files)} files of names, the first {MAX_NAMES_FILES} are read.")
+    return files[:MAX_NAMES_FILES], left_out
+
+
+@dataclass(frozen=True)
+class NamesFile:
+    """A file of names, as far as it is known.
+
+    shown: its name, fit for a page. weights: the SHA-256 that it is for, None if it says none.
+    problem: why it is left out, one sentence; "" where nothing is known against it.
+    """
+
+    shown: str
+    weights: str | None
+    problem: str = ""
+
+
+def names_known(environ: Mapping[str, str] = os.environ) -> tuple[list[NamesFile], list[str]]:
+    """What `names_files` finds, and one sentence for each place that it cannot read.
+
+    What is wrong with the names themselves is known once a model was opened that they are for.
+    """
+    files, left_out = _find_names_files(environ)
+    known = []
+    for file in files:
+        weights = _weights_of(file)
+        known.append(NamesFile(_shown_file(file), weights, _problems.get(_version_of(file), "")))
+    return known, left_out
 
 
 def _weights_of(file: Path) -> str | None:
@@ -350,7 +427,7 @@ def _weights_said(file: Path, size: int, mtime_ns: int) -> str | None:
     try:
         return weights_of(_read_names(file))
     except (OSError, UserError) as error:
-        _log_left_out(_shown_file(file), error)
+        _log_left_out(file, _shown_file(file), error)
         return None
 
 
@@ -360,7 +437,7 @@ def _labels_in(file: Path, shown: str, path: Path, generator: sefa.Generator) ->
         content = _read_names(file)
         return parse_labels(content, weights_hash(path) or "", generator.num_ws, generator.w_dim)
     except (OSError, UserError) as error:
-        _log_left_out(shown, error)
+        _log_left_out(file, shown, error)
         return None
 
 
@@ -372,11 +449,25 @@ def _read_names(file: Path) -> bytes:
     return content
 
 
-def _log_left_out(shown: str, error: OSError | UserError) -> None:
+def _log_left_out(file: Path, shown: str, error: OSError | UserError) -> None:
     reason = str(error)
     if isinstance(error, OSError):
         reason = f"{error.strerror or 'it cannot be read'}."
-    logging.getLogger(__name__).warning("%s is left out: %s", shown, reason)
+    sentence = f"{shown} is left out: {reason}"
+    _problems[_version_of(file)] = sentence
+    while len(_problems) > 2 * MAX_NAMES_FILES:
+        _problems.pop(next(iter(_problems)), None)
+    logging.getLogger(__name__).warning("%s", sentence)
+
+
+_problems: dict[tuple[str, int], str] = {}  # what was said of a version of a file of names
+
+
+def _version_of(file: Path) -> tuple[str, int]:
+    try:
+        return str(file), file.stat().st_mtime_ns
+    except OSError:
+        return str(file), 0
 
 
 @functools.lru_cache(maxsize=64)
@@ -395,6 +486,15 @@ def weights_hash(path: Path) -> str | None:
         return _digest_of(os.path.realpath(path), stat.st_size, stat.st_mtime_ns)
     except OSError:
         return None
+
+
+def hash_without_reading(path: Path) -> str | None:
+    """The SHA-256 by which the Hub's cache has named a file's content; None for other files."""
+    try:
+        name = Path(os.readlink(path)).name
+    except OSError:
+        return None
+    return name if re.fullmatch(r"[0-9a-f]{64}", name) else None
 
 
 @functools.lru_cache(maxsize=64)
@@ -511,21 +611,32 @@ def _in_cache(path: str, filename: str) -> Fetched:
 
 def _only_checkpoint(model: Model) -> str:
     """The one checkpoint in a repository named without a file, by the order of EXTENSIONS."""
-    import huggingface_hub as hub
-    from huggingface_hub import errors
-
     try:
         files = _files(model)
     except Exception as error:
         if not _is_away(error):
             raise
-        try:
-            folder = hub.snapshot_download(
-                model.repo, revision=model.revision, cache_dir=_cache_dir(), local_files_only=True
-            )
-        except errors.LocalEntryNotFoundError:
-            raise error from None
-        files = [f.relative_to(folder).as_posix() for f in Path(folder).rglob("*") if f.is_file()]
+        if not (files := _cached_files(model)):
+            raise
+    return _choose_checkpoint(model, files)
+
+
+def _cached_files(model: Model) -> list[str]:
+    """The files of a repository that are in the cache; no request."""
+    import huggingface_hub as hub
+    from huggingface_hub import errors
+
+    try:
+        folder = hub.snapshot_download(
+            model.repo, revision=model.revision, cache_dir=_cache_dir(), local_files_only=True
+        )
+    except errors.LocalEntryNotFoundError:
+        return []
+    return [f.relative_to(folder).as_posix() for f in Path(folder).rglob("*") if f.is_file()]
+
+
+def _choose_checkpoint(model: Model, files: list[str]) -> str:
+    """The one checkpoint among the files of a repository; raises `UserError` if there is not one."""
     for extension in EXTENSIONS:
         found = [file for file in files if file.lower().endswith(extension)]
         if len(found) == 1:

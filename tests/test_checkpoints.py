@@ -345,6 +345,41 @@ def test_unpinned_follows_the_branch(hub):
     assert fetch(f"user/one/model.pth@{COMMIT}") == first
 
 
+def test_what_is_cached_is_told_without_asking(hub, tmp_path):
+    pinned = Model("x", "user/one", "model.pth", COMMIT)
+    branch, alone = Model("x", "user/one", "model.pth"), Model("x", "user/one")
+    for model in (pinned, branch, alone, Model("x", "user/none"), Model("x", filename="gone.pth")):
+        assert checkpoints.cached(model) is None
+    assert not hub.requests
+    fetched = fetch(branch)
+    requests = len(hub.requests)
+    for model in (pinned, branch, alone):
+        assert checkpoints.cached(model) == fetched
+    assert checkpoints.cached(Model("x", "user/one", "other.pth")) is None
+    assert checkpoints.cached(Model("x", "user/one", "model.pth", "a-tag")) is None
+    assert checkpoints.cached(CATALOGUE["avatars"]).path.name == "avatars.safetensors"
+    assert checkpoints.is_newest(pinned, fetched) and checkpoints.is_newest(
+        CATALOGUE["avatars"], checkpoints.cached(CATALOGUE["avatars"])
+    )
+    assert len(hub.requests) == requests
+    assert checkpoints.hash_without_reading(fetched.path) == checkpoints.weights_hash(fetched.path)
+    assert checkpoints.hash_without_reading(tmp_path) is None
+
+
+def test_whether_what_is_cached_is_the_newest_is_one_request(hub):
+    branch = Model("x", "user/one", "model.pth")
+    fetched = fetch(branch)
+    requests = len(hub.requests)
+    assert checkpoints.is_newest(branch, fetched)
+    assert hub.requests[requests:] == [("HEAD", "/user/one/resolve/main/model.pth")]
+    hub.push("user/one", {"model.pth": b"newer"})
+    assert not checkpoints.is_newest(branch, fetched)
+    hub.push("user/one", {"other.pth": b"newer"})
+    assert not checkpoints.is_newest(branch, fetched)  # `fetch` says why
+    hub.stop()
+    assert checkpoints.is_newest(branch, fetched)
+
+
 def test_companions_come_with_the_checkpoint(hub):
     commit = hub.push(
         "user/deep", {"a/model.bin": b"1", "a/config.json": b"{}", "config.json": b""}

@@ -319,6 +319,43 @@ def test_the_variable_names_the_folders(space, tmp_path_factory, caplog):
     assert "nowhere" in message and is_one_sentence(message)
 
 
+def test_the_variable_names_files_too(space, caplog):
+    put(space / "names/a.json", labels=[LABEL | {"name": "Mine"}])
+    put(space / "names/b.json")
+    (space / "names/b.json").rename(space / "b.names")  # whoever names a file may call it anything
+    for value in ("names/a.json:b.names", f"nowhere.json:{space / 'names/a.json'}", " names :b"):
+        assert labels_for(space, SEFA_NAMES=value).text([0, 1, 4], 3) == "Mine →"
+    assert labels_for(space, SEFA_NAMES="b.names:names").text([0, 1], 3) == "Smile →"
+    assert [m.split(" is left")[0] for m in caplog.messages] == [
+        "SEFA_NAMES: 'nowhere.json'",
+        "SEFA_NAMES: 'b'",
+    ]
+
+
+def test_what_is_known_of_files_of_names(space):
+    fine = put(space / "names/fine.json")
+    put(space / "names/misfit.json", labels=[LABEL | {"layers": "99"}])
+    put(space / "names/no.json", b"{")
+    weights = checkpoints._sha256(space / "model.pt")
+    known, left_out = checkpoints.names_known({"SEFA_NAMES": "names:nowhere"})
+    assert [(file.shown, file.weights) for file in known] == [
+        ("names/fine.json", weights),
+        ("names/misfit.json", weights),
+        ("names/no.json", None),
+    ]
+    assert [file.problem for file in known[:2]] == ["", ""] and "not JSON" in known[2].problem
+    (sentence,) = left_out
+    assert "nowhere" in sentence and is_one_sentence(sentence)
+    fine.unlink()
+    labels_for(space)  # what is wrong with the names is known when they are read
+    known, left_out = checkpoints.names_known({})
+    assert [bool(file.problem) for file in known] == [True, True] and not left_out
+    assert all(is_one_sentence(file.problem) for file in known)
+    put(space / "names/misfit.json")
+    os.utime(space / "names/misfit.json", ns=(1, 1))
+    assert checkpoints.names_known({})[0][0].problem == ""  # another version of the file
+
+
 BAD_FILES = {
     "no JSON": (b"{", "not JSON"),
     "too long": (b" " * (MAX_BYTES + 1), "longer than"),

@@ -25,6 +25,7 @@ from sefa.labels import parse_labels
 from tests.conftest import missing
 from tests.helpers import tiny_stylegan2
 from ui import api
+from ui.settings import MAX_DESCRIPTION, MAX_TITLE
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -111,6 +112,18 @@ def test_a_file_in_the_folder_of_names_is_found(tmp_path, monkeypatch):
     for environ in ({}, {"SEFA_NAMES": value}):
         labels = checkpoints.load_labels(path, path, generator, environ)
         assert labels.text([0, 1], 3) == "Smile →" and labels.seeds == (44, 84)
+
+
+def test_every_variable_is_documented():
+    sources = [*ROOT.glob("*.py"), *(ROOT / "ui").glob("*.py"), *(ROOT / "sefa").rglob("*.py")]
+    read = {name for path in sources for name in re.findall(r"SEFA_[A-Z_]+", path.read_text())}
+    assert (
+        {"SEFA_MODELS", "SEFA_RECIPE", "SEFA_DEVICE"}
+        <= read
+        <= set(re.findall(r"SEFA_[A-Z_]+", BODY))
+    )
+    for most in (MAX_TITLE, MAX_DESCRIPTION):
+        assert f"at most {most} characters" in BODY
 
 
 def test_the_variable_example_is_valid():

@@ -184,6 +184,7 @@ class Probe:
     ):
         self._model, self._side, self._report, self._done = model, side, report, 0
         self._w, self._conditions = model.loaded.inputs(recipe)
+        self._ask_gpu = True
 
     def changes(self, vectors: Tensor, layers: list[int]) -> Tensor:
         """Half the difference between +1 and -1 of vectors [M, w_dim]: [M, C, side, side]."""
@@ -191,10 +192,21 @@ class Probe:
         for some in vectors.split(32):
             w = torch.cat([edit(self._w, v, sign, layers) for v in some for sign in (1.0, -1.0)])
             beside = take_rows(self._conditions, [0] * len(w))
-            images = torch.from_numpy(engine.draw_ws(self._model, w, beside, STRIP))
+            images = self._draw(w, beside)
             images = images.permute(0, 3, 1, 2).float() / 127.5
             images = F.adaptive_avg_pool2d(images, self._side)
             parts.append((images[0::2] - images[1::2]) / 2)
             self._done += len(w)
             self._report(self._done)
         return torch.cat(parts)
+
+    def _draw(self, w: Tensor, conditions: dict[str, Any]) -> Tensor:
+        """Images uint8 [N, H, W, C]; once the GPU is not to be had, it is not asked again."""
+        if self._ask_gpu:
+            try:
+                return torch.from_numpy(engine.draw_ws(self._model, w, conditions, STRIP))
+            except engine.NoGpu as error:
+                engine.on_cpu_instead(self._model, error, None)
+            self._ask_gpu = False
+        images = engine.draw_ws(self._model, w, conditions, STRIP, ask_gpu=False)
+        return torch.from_numpy(images)

@@ -4,7 +4,7 @@ values of CONTROLS and of the sliders -> read -> Recipe -> split_edits -> values
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,10 +26,12 @@ from sefa.editing import (
     Recipe,
     canonical_layers,
     canonical_view,
+    fit,
     integer,
     order_name,
     parse_edits,
     parse_names,
+    query_values,
     real,
 )
 from sefa.errors import UserError
@@ -189,6 +191,17 @@ def first_look(model: engine.OpenModel) -> Recipe:
     if not labels.names:
         return recipe
     return replace(recipe, layers="named", num_semantics=min(len(labels.names), MAX_FIRST_SLIDERS))
+
+
+def names_only_a_model(query: str | Mapping[str, Any]) -> bool:
+    """Whether a query names a model and nothing else: then `first_look` is what it opens."""
+    return query_values(query, []).keys() == {"model"}
+
+
+def fit_to(model: engine.OpenModel, recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """`fit` for what this model has."""
+    g = model.loaded.generator
+    return fit(recipe, g.num_ws, g.w_dim, g.label_dim, has_noise=g.has_noise)
 
 
 def class_choices(generator: Generator) -> list[tuple[str, int]]:

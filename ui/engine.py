@@ -5,13 +5,18 @@ never meet. The caches hold what is the same for everybody: models, factorisatio
 """
 
 import functools
+import logging
+import math
 import os
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import spaces
 import torch
@@ -19,6 +24,7 @@ from spaces.config import Config
 
 import checkpoints
 from sefa.editing import Recipe
+from sefa.errors import UserError
 from sefa.export import encode_images
 from sefa.factorization import Directions
 from sefa.labels import Labels
@@ -29,7 +35,14 @@ EMBEDDED = "avatars"
 LIVE_SECONDS = 0.15  # a gallery that takes longer than this is drawn on release, not while dragging
 TURN_SECONDS = 0.25  # on a CPU, of what is not urgent
 TINY = 64  # images of fewer pixels a side are shown enlarged, every pixel in sight
-GPU_SECONDS = 5  # asked of ZeroGPU for one call; what is asked for is what counts
+# What is asked of ZeroGPU for one call is what counts against a visitor's minutes.
+GPU_START_SECONDS = 2.0  # until a worker has CUDA
+GPU_BYTES_PER_SECOND = 100e6  # of a checkpoint that is read and moved to the GPU
+GPU_PIXELS_PER_SECOND = 20e6  # 20 images of 1024 px: a cautious guess, measured on no such GPU
+GPU_LEAST, GPU_MOST = 2, 60
+WARM_SECONDS = 60.0  # a worker that has drawn a model a minute ago has it still, most likely
+CPU_SECONDS = 2.0  # for an image; a model that takes longer is not drawn on the CPU instead
+CPU_PIXELS = 256  # a side; what is larger is slower than that, as far as nothing is known
 ON_ZERO_GPU = Config.zero_gpu
 
 MODELS = ModelCache(max_loaded=4)  # a model may be there twice, on the CPU and on the GPU
@@ -56,8 +69,24 @@ class OpenModel:
         return self.loaded if ON_ZERO_GPU else MODELS.get(self.path, default_device())
 
 
-# A model's commit is resolved once; family and resolution are known without reading it again.
-_opened: dict[str, tuple[OpenModel, str, int]] = {}
+@dataclass(frozen=True)
+class News:
+    """What came of it when a model was last opened.
+
+    facts: family, size and layers, where it opened. refused: why it did not, one sentence.
+    family, resolution: where it opened.
+    """
+
+    facts: str = ""
+    family: str = ""
+    resolution: int = 0
+    revision: str | None = None
+    refused: str = ""
+
+
+_opened: dict[str, tuple[Path, str | None]] = {}  # a model's commit is resolved once
+_news: OrderedDict[str, News] = OrderedDict()  # by name, the latest last
+MAX_NEWS = 256
 
 
 def open_model(
@@ -68,18 +97,46 @@ def open_model(
     Raises `UserError` for a name that is not offered, and for whatever keeps it from being had.
     """
     model = checkpoints.resolve_name(name)
-    opened = _opened[model.name][0] if model.name in _opened else None
-    if opened is None or not opened.path.exists():
-        fetched = checkpoints.fetch(model, progress)
-        opened = OpenModel(model.name, fetched.path, fetched.revision)
+    path, revision = _opened.get(model.name, (None, None))
+    try:
+        if path is None or not path.exists():
+            fetched = checkpoints.fetch(model, progress)
+            path, revision = fetched.path, fetched.revision
+        return load_file(model.name, path, revision)
+    except UserError as error:
+        note_news(model.name, News(refused=str(error)))
+        raise
+
+
+def load_file(name: str, path: Path, revision: str | None) -> OpenModel:
+    """The model of this name, which is in this file. Raises `UserError` if it does not load."""
+    opened = OpenModel(name, path, revision)
     generator = opened.loaded.generator  # a file that does not load is no open model
-    _opened[model.name] = opened, generator.family, generator.resolution
+    layers = "1 layer" if generator.num_ws == 1 else f"{generator.num_ws} layers"
+    family, pixels = generator.family, generator.resolution
+    news = News(f"{family}, {pixels} px, {layers}", family, pixels, revision)
+    if news_of(name) != news:
+        note_news(name, news)
+    _opened[name] = path, revision
     return opened
 
 
+def note_news(name: str, news: News) -> None:
+    _news[name] = news
+    _news.move_to_end(name)
+    while len(_news) > MAX_NEWS:
+        _news.popitem(last=False)
+
+
+def news_of(name: str) -> News | None:
+    """What came of it when a model of this name was last opened; None if it never was."""
+    return _news.get(name)
+
+
 def seen(name: str) -> tuple[str, int] | None:
-    """(family, resolution) of a model that was opened here; None for one that was not yet."""
-    return _opened[name][1:] if name in _opened else None
+    """(family, resolution) of a model that opened when it was last tried here; else None."""
+    news = news_of(name)
+    return (news.family, news.resolution) if news and news.family else None
 
 
 @functools.lru_cache(maxsize=64)
@@ -128,16 +185,95 @@ def plain(conditions: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def gpu_seconds(path: str, w: np.ndarray, conditions: Mapping[str, Any]) -> int:
+    """What is asked of ZeroGPU for `synthesize` of the same arguments: start, model, images."""
+    load = 0.0
+    if time.monotonic() - _drawn_on_gpu.get(path, -math.inf) > WARM_SECONDS:
+        load = os.path.getsize(path) / GPU_BYTES_PER_SECOND
+    pixels = len(w) * MODELS.get(path, "cpu").generator.resolution ** 2
+    seconds = GPU_START_SECONDS + load + pixels / GPU_PIXELS_PER_SECOND
+    return min(max(GPU_LEAST, math.ceil(seconds)), GPU_MOST)
+
+
+_drawn_on_gpu: dict[str, float] = {}  # path -> when a worker last drew it
+
 # The one entry that may run on a ZeroGPU worker: a path, numpy and plain values in, numpy out,
-# nothing kept.
-synthesize_on_gpu = spaces.GPU(duration=GPU_SECONDS)(synthesize)
+# nothing kept. `spaces` calls `gpu_seconds` here, in this process, with the call's own arguments.
+synthesize_on_gpu = spaces.GPU(duration=gpu_seconds)(synthesize)
 
 
-def draw(model: OpenModel, recipe: Recipe, edited: bool = True) -> np.ndarray:
-    """uint8 [num_samples, H, W, C] of a recipe, with or without its edits."""
+class NoGpu(UserError):
+    """ZeroGPU does not draw this now. `reason`: why, a clause; the message is a whole sentence."""
+
+    def __init__(self, reason: str):
+        self.reason = reason
+        super().__init__(
+            f"{reason}, and this model is too slow for the CPU: try again later, or choose "
+            f"{EMBEDDED}, which needs no GPU."
+        )
+
+
+# What `spaces` calls an error -> what a visitor reads. It raises a gr.Error with these titles, and
+# errors of other kinds where its own service fails.
+GPU_REASONS = {
+    "ZeroGPU quota exceeded": "Your GPU minutes are used up for now",
+    "ZeroGPU pending credits exceeded": "Your GPU minutes are used up for now",
+    "ZeroGPU queue timeout": "No GPU is free at the moment",
+    "ZeroGPU client error": "No GPU is free at the moment",
+    "ZeroGPU illegal duration": "The GPU is not lent for as long as this takes",
+}
+GPU_FAILED = "The GPU has broken off"
+
+
+def call_gpu(model: OpenModel, w: np.ndarray, conditions: Mapping[str, Any]) -> np.ndarray:
+    """`synthesize` on ZeroGPU, one call, in the thread of the request, which tells whose quota it
+    uses up. Raises `NoGpu`.
+    """
+    path = str(model.path)
+    try:
+        images = synthesize_on_gpu(path, w, conditions)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the worker's own come as gr.Error too
+        title = getattr(error, "title", "") if isinstance(error, gr.Error) else ""
+        logging.getLogger(__name__).warning(
+            "ZeroGPU: %s %s: %.500s", type(error).__name__, title, error
+        )
+        _drawn_on_gpu.pop(path, None)
+        raise NoGpu(GPU_REASONS.get(title, GPU_FAILED)) from None
+    _drawn_on_gpu[path] = time.monotonic()
+    return images
+
+
+def cpu_will_do(model: OpenModel) -> bool:
+    """Whether the CPU can draw instead of a GPU that is not to be had."""
+    seconds = _seconds_per_image.get(str(model.path))
+    if seconds is None:
+        return model.loaded.generator.resolution <= CPU_PIXELS
+    return seconds <= CPU_SECONDS
+
+
+def on_cpu_instead(model: OpenModel, error: NoGpu, notes: list[str] | None) -> None:
+    """Adds to `notes` that the CPU draws now; raises the error where it would take too long."""
+    if not cpu_will_do(model):
+        raise error
+    note = f"{error.reason}; drawing on the CPU, which is slower."
+    if notes is not None and note not in notes:
+        notes.append(note)
+
+
+def draw(
+    model: OpenModel, recipe: Recipe, edited: bool = True, notes: list[str] | None = None
+) -> np.ndarray:
+    """uint8 [num_samples, H, W, C] of a recipe, with or without its edits.
+
+    `notes` gets a sentence where a visitor should know how they were drawn.
+    """
     if on_zero_gpu(model):
-        # Whose quota a call uses up is told by the thread that the request runs in.
-        return synthesize_on_gpu(str(model.path), *portable(model, recipe, edited))
+        try:
+            return call_gpu(model, *portable(model, recipe, edited))
+        except NoGpu as error:
+            on_cpu_instead(model, error, notes)
     return RENDERER.run(GALLERY, draw_here, model, recipe, edited)
 
 
@@ -158,16 +294,20 @@ def draw_arrays(model: OpenModel, w: np.ndarray, conditions: Mapping[str, Any]) 
 
 
 def draw_ws(
-    model: OpenModel, w: torch.Tensor, conditions: Mapping[str, Any], urgency: int
+    model: OpenModel,
+    w: torch.Tensor,
+    conditions: Mapping[str, Any],
+    urgency: int,
+    ask_gpu: bool = True,
 ) -> np.ndarray:
     """uint8 [N, H, W, C] for w [N, num_ws, w_dim], in turns that a gallery never waits long for.
 
-    On a GPU it is one call.
+    On a GPU it is one call. On ZeroGPU it raises `NoGpu`; without `ask_gpu` the CPU draws there.
     """
-    if on_gpu(model):
+    if on_gpu(model) and (ask_gpu or not on_zero_gpu(model)):
         arrays = w.cpu().numpy(), plain(conditions)
         if on_zero_gpu(model):
-            return synthesize_on_gpu(str(model.path), *arrays)
+            return call_gpu(model, *arrays)
         return RENDERER.run(urgency, draw_arrays, model, *arrays)
     size = max(1, min(len(w), int(TURN_SECONDS / max(seconds_per_image(model), 1e-6))))
     turns = []
@@ -211,21 +351,37 @@ def is_live(model: OpenModel, num_samples: int) -> bool:
     return seconds is not None and seconds * num_samples <= LIVE_SECONDS
 
 
-@functools.lru_cache(maxsize=64)
-def originals(model: OpenModel, recipe: Recipe) -> list[str]:
+_originals: OrderedDict[tuple[OpenModel, Recipe], list[str]] = OrderedDict()
+_keeping = threading.Lock()
+MAX_ORIGINALS = 64
+
+
+def originals(model: OpenModel, recipe: Recipe, notes: list[str] | None = None) -> list[str]:
     """The frames of a recipe without edits, kept because every move is compared with them."""
-    return encode(draw(model, recipe, edited=False))
+    key = model, recipe.originals()
+    with _keeping:
+        if key in _originals:
+            _originals.move_to_end(key)
+            return _originals[key]
+    found = encode(draw(model, key[1], edited=False, notes=notes))
+    with _keeping:
+        _originals[key] = found
+        if len(_originals) > MAX_ORIGINALS:
+            _originals.popitem(last=False)
+    return found
 
 
-def frames(model: OpenModel, recipe: Recipe) -> tuple[list[str], list[str]]:
-    """(after, before): data URIs of every sample with and without the edits."""
-    before = originals(model, recipe.originals())
-    return (edited_frames(model, recipe) if recipe.edits else before), before
+def frames(
+    model: OpenModel, recipe: Recipe, notes: list[str] | None = None
+) -> tuple[list[str], list[str]]:
+    """(after, before): data URIs of every sample with and without the edits; `notes` as in `draw`."""
+    before = originals(model, recipe, notes)
+    return (edited_frames(model, recipe, notes) if recipe.edits else before), before
 
 
-def edited_frames(model: OpenModel, recipe: Recipe) -> list[str]:
-    """Data URIs of every sample with the edits."""
-    return encode(draw(model, recipe))
+def edited_frames(model: OpenModel, recipe: Recipe, notes: list[str] | None = None) -> list[str]:
+    """Data URIs of every sample with the edits; `notes` as in `draw`."""
+    return encode(draw(model, recipe, notes=notes))
 
 
 def encode(images: np.ndarray) -> list[str]:

@@ -22,7 +22,6 @@ from sefa.editing import (
     Named,
     Recipe,
     direction_name,
-    fit,
     in_order,
     integer,
     order_name,
@@ -34,6 +33,9 @@ from ui.brush import Brushed
 from ui.controls import (
     CONTROLS,
     CUSTOM,
+    first_look,
+    fit_to,
+    names_only_a_model,
     read,
     read_steps,
     sample_of,
@@ -84,10 +86,26 @@ def in_the_notice(function: Callable) -> Callable:
 
 
 def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
-    """The page as the link's query describes it; the default page when there is none."""
-    query = {k: v for k, v in dict(request.query_params).items() if not k.startswith("__")}
-    query.pop("embed", None)  # how the page looks, which is its own affair
-    return open_query(query, show_bytes(progress)) if query else gr.skip()
+    """The page as the link's query describes it; the page as it is when there is none."""
+    return open_query(link_of(request), show_bytes(progress))
+
+
+def opener(opens: str) -> Callable[..., Any]:
+    """`open_link` for a page that opens the query `opens` where there is no link."""
+
+    def open_link_or_first(
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Any:
+        return open_query(link_of(request) or opens, show_bytes(progress))
+
+    return open_link_or_first
+
+
+def link_of(request: gr.Request) -> dict[str, str]:
+    """The query of the page's address, without what Gradio puts there, and how the page looks."""
+    query = dict(request.query_params).items()
+    return {k: v for k, v in query if not k.startswith("__") and k != "embed"}
 
 
 def restore_event(progress: gr.Progress = gr.Progress(), *inputs: Any) -> list[Any]:  # noqa: B008
@@ -107,37 +125,33 @@ def restore(*inputs: Any, report: checkpoints.Progress | None = None) -> list[An
         query = ""
     query = query if isinstance(query, str) else ""
     same = Recipe.from_query(query)[0].model == values[CONTROLS.index("shown_model")]
-    brushed = brushed_of(values) if same else []
-    return open_query(query, report, brushed)
+    return open_query(query or "v=1", report, brushed_of(values) if same else [])
 
 
 def open_query(
     query: str | Mapping[str, Any],
-    report: checkpoints.Progress | None,
+    report: checkpoints.Progress | None = None,
     brushed: Sequence[Brushed] = (),
-) -> list[Any]:
-    """The page for the query of a recipe; with what a brush has found, for the same model.
+) -> Any:
+    """The page as a query describes it; as it is for an empty one.
 
-    What cannot be had is a notice, and the embedded model shows.
+    What cannot be had is a notice, and the embedded model shows. `brushed`: of the same model.
     """
+    if not query:
+        return gr.skip()
     recipe, notices = Recipe.from_query(query)
-    wanted = query_values(query, []).get("model", recipe.model)
-    if wanted != recipe.model:  # no name at all: a notice says so
+    if query_values(query, []).get("model", recipe.model) != recipe.model:  # a notice says so
         recipe = replace(recipe, layers="all", **NOTHING_SET)
     try:
         model = engine.open_model(recipe.model, report)
+        if names_only_a_model(query):
+            recipe = first_look(model)
     except UserError as error:
         notices.append(f"{error} Showing {engine.EMBEDDED} instead, without the link's edits.")
         model = engine.open_model(engine.EMBEDDED)
         recipe = replace(recipe, model=model.name, layers="all", **NOTHING_SET)
     recipe, misfits = fit_to(model, recipe)
     return lay_out(model, recipe, [*notices, *misfits], brushed)
-
-
-def fit_to(model: engine.OpenModel, recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """`fit` for what this model has."""
-    g = model.loaded.generator
-    return fit(recipe, g.num_ws, g.w_dim, g.label_dim, has_noise=g.has_noise)
 
 
 def choose_event(progress: gr.Progress = gr.Progress(), *values: Any) -> list[Any]:  # noqa: B008
@@ -314,8 +328,9 @@ def follow(*inputs: Any) -> Any:
     model = engine.open_model(recipe.model)
     if dragging and not engine.is_live(model, recipe.num_samples):
         return gr.skip()
-    after = engine.edited_frames(model, recipe)
-    return the_frame(model, recipe, after, None, values, number)
+    notes: list[str] = []
+    after = engine.edited_frames(model, recipe, notes)
+    return the_frame(model, recipe, after, None, values, number, notes)
 
 
 @beside_the_images
@@ -324,8 +339,9 @@ def settle(*inputs: Any) -> Any:
     *values, sequence, _ = inputs
     recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
     model = engine.open_model(recipe.model)
-    after, before = engine.frames(model, recipe)
-    return the_frame(model, recipe, after, before, values, number)
+    notes: list[str] = []
+    after, before = engine.frames(model, recipe, notes)
+    return the_frame(model, recipe, after, before, values, number, notes)
 
 
 def the_frame(
@@ -335,10 +351,12 @@ def the_frame(
     before: list[str] | None,
     values: Sequence[Any],
     number: int,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The answer to the request `number`, which sent `values`."""
+    """The answer to the request `number`, which sent `values`; `note` says how it was drawn."""
     keys, live = keys_of(recipe, values), engine.is_live(model, recipe.num_samples)
-    return frame(recipe, after, before, model.loaded.generator.resolution, keys, live, number)
+    answer = frame(recipe, after, before, model.loaded.generator.resolution, keys, live, number)
+    return {**answer, "note": " ".join(notes)}
 
 
 def keys_of(recipe: Recipe, values: Sequence[Any]) -> list[str]:

@@ -98,10 +98,14 @@ def strips(
     rows = [(i, limit) for i, limit in wanted.rows if i < len(steps)]
     count = FEW_FRAMES if engine.seconds_per_image(model) > SLOW_SECONDS else FRAMES
     if rows and engine.on_gpu(model):  # one call, whatever it takes: calls are counted
-        return draw_strips(model, recipe, steps, wanted.sample, rows, count)
+        try:
+            return draw_strips(model, recipe, steps, wanted.sample, rows, count)
+        except engine.NoGpu:  # the gallery says so
+            if not engine.cpu_will_do(model):
+                return []
     start, found = time.monotonic(), []
     for row in rows:
-        found += draw_strips(model, recipe, steps, wanted.sample, [row], count)
+        found += draw_strips(model, recipe, steps, wanted.sample, [row], count, ask_gpu=False)
         if time.monotonic() - start > MOMENT:
             break
     return found
@@ -114,6 +118,7 @@ def draw_strips(
     sample: int,
     rows: Sequence[tuple[int, float]],
     count: int,
+    ask_gpu: bool = True,
 ) -> list[dict[str, Any]]:
     """The strips of these (row, limit), in one batch: as the page wants them.
 
@@ -137,7 +142,7 @@ def draw_strips(
                 order.append((i, j))
         new.discard(own)
     w = torch.cat(parts)
-    images = engine.draw_ws(model, w, take_rows(beside, [0] * len(w)), STRIP)
+    images = engine.draw_ws(model, w, take_rows(beside, [0] * len(w)), STRIP, ask_gpu)
     if images.shape[1] > SIZE:
         images = resize_images(images, SIZE)
     frames_of = dict(zip(order, images, strict=True))
