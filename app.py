@@ -4,19 +4,11 @@ import json
 
 import gradio as gr
 
-import checkpoints
-from sefa.editing import (
-    MAX_SAMPLES,
-    MAX_SEED,
-    MAX_SEMANTICS,
-)
+from sefa.editing import MAX_SAMPLES, MAX_SEED, MAX_SEMANTICS
 from ui import engine, strips
+from ui.about import about_html, checks
 from ui.api import edit, factorize, models, recipe, strip
-from ui.controls import (
-    CONTROLS,
-    SHOWN,
-    first_look,
-)
+from ui.controls import CONTROLS, SHOWN
 from ui.downloads import SAVES
 from ui.events import (
     choose_event,
@@ -25,35 +17,31 @@ from ui.events import (
     find_region_event,
     follow,
     measure,
-    open_link,
+    opener,
     relay,
     rename,
     restore_event,
     settle,
 )
 from ui.gallery import STAMP, frame, gallery, sends
-from ui.layout import first_values, lay_out
+from ui.layout import first_values, lay_out, rows_shown
 from ui.mcp_tools import offer_tools
 from ui.panels import ExportPanel, direction_controls, export_panel, model_controls
 from ui.parts import part
-from ui.rows import (
-    rows_of,
-)
+from ui.settings import first_recipe, heading, settings
 from ui.web import asset
 
 PAPER = "https://arxiv.org/abs/2007.06600"
-INTRO = f"""# Look what is inside a GAN
-Each slider moves every image along one direction that the generator's own weights reveal, in
-closed form: no training, no labels ([SeFa, CVPR 2021]({PAPER})). **Drag one.**"""
-ABOUT = ""
-
-
+INTRO = f"""<p>Each slider moves every image along one direction that the generator's own weights
+reveal, in closed form: no training, no labels (<a href="{PAPER}" target="_blank"
+rel="noopener noreferrer">SeFa, CVPR 2021</a>). <strong>Drag one.</strong></p>"""
 RESET = f"() => [{', '.join(['0'] * MAX_SEMANTICS)}, '', '']"  # the sliders, kept, kept_text
 
 
-def next_seed(model: engine.OpenModel) -> str:
+def next_seed(*models: engine.OpenModel) -> str:
     """The script of Random, (seed, model) -> seed: the curated seeds in turn, then any."""
-    curated = json.dumps({model.name: engine.labels_of(model).seeds})
+    known = {model.name: engine.labels_of(model).seeds for model in models}
+    curated = json.dumps(known)
     return f"""(seed, model) => {{
         const seeds = ({curated})[model] ?? [];
         const next = seeds.indexOf(seed) + 1;
@@ -64,17 +52,18 @@ def next_seed(model: engine.OpenModel) -> str:
 
 def build_page() -> gr.Blocks:
     """The page, its first gallery drawn already."""
-    model = engine.open_model(engine.EMBEDDED)
-    start = first_look(model)
-    keys = [strips.strip_key(start, row.step) for row in rows_of(model, start)]
-    first = frame(start, *engine.frames(model, start), model.loaded.generator.resolution, keys)
-    _, refused = checkpoints.owner_models()
-    initial = first_values(lay_out(model, start, refused))
+    owner = settings()
+    start = first_recipe(owner)
+    model, recipe_first = start.model, start.recipe
+    keys = [strips.strip_key(recipe_first, row.step) for row in rows_shown(model, recipe_first, ())]
+    pixels = model.loaded.generator.resolution
+    first = frame(recipe_first, *start.frames, pixels, keys)
+    initial = first_values(lay_out(model, recipe_first, [*owner.notices, *start.notices]))
 
     with gr.Blocks(
-        title="SeFa: look what is inside a GAN", analytics_enabled=False, delete_cache=(3600, 3600)
+        title=f"SeFa: {owner.title}", analytics_enabled=False, delete_cache=(3600, 3600)
     ) as page:
-        gr.Markdown(INTRO, elem_id="intro")
+        gr.HTML(heading(owner) + INTRO, elem_id="intro", apply_default_css=False)
         with gr.Row():
             with gr.Column(scale=6, min_width=320, elem_id="stage"):
                 notice = gr.HTML(elem_id="notice", **initial["notice"])
@@ -99,9 +88,10 @@ def build_page() -> gr.Blocks:
                 with gr.Column(elem_id="panel-compare"):
                     compared = part("compare")
                 with gr.Column(elem_id="panel-export"):
-                    export = export_panel()
+                    export = export_panel(initial)
                 with gr.Column(elem_id="panel-about"):
-                    gr.Markdown(ABOUT)
+                    about = gr.HTML(about_html(checks(owner)), elem_id="about-page", padding=True)
+                    gr.HTML(asset("keys.html"), padding=True)
         # What a request carries besides: what the sliders mean, and the request's number.
         for name in SHOWN:
             c[name] = gr.Textbox(visible=False, **initial[name])
@@ -112,7 +102,7 @@ def build_page() -> gr.Blocks:
         told = gr.Textbox(visible=False)  # what a script of the page adds to a request
 
         controls = [*(c[name] for name in CONTROLS), *sliders]
-        everything = [*controls, found, facts, kept_text, notice]
+        everything = [*controls, export.options["moves"], found, facts, kept_text, notice]
         request = {"inputs": [*controls, sequence, dragging], "outputs": images, "js": STAMP}
         private = {"api_visibility": "private"}
         one_by_one = {"concurrency_id": "gpu", "concurrency_limit": 1}
@@ -194,9 +184,13 @@ def build_page() -> gr.Blocks:
             show_progress_on=c["model"],
         )
         seen = [c["seed"], c["shown_model"]]
-        unseen("do-random").click(None, seen, c["seed"], js=next_seed(model), **private).then(
-            **draw
-        )
+        unseen("do-random").click(
+            None,
+            seen,
+            c["seed"],
+            js=next_seed(model, engine.open_model(engine.EMBEDDED)),
+            **private,
+        ).then(**draw)
         unseen("do-reset").click(
             None, None, [*sliders, c["kept"], kept_text], js=RESET, **private
         ).then(**draw)
@@ -211,7 +205,7 @@ def build_page() -> gr.Blocks:
             show_progress_on=c["model"],
         )
         opened = page.load(
-            open_link,
+            opener(start.opens),
             None,
             everything,
             **private,
@@ -234,6 +228,9 @@ def build_page() -> gr.Blocks:
         measured.change(relay, controls, everything, **private, show_progress="hidden").success(
             **draw
         )  # its frame says what the strips of the new rows are of
+        unseen("do-check").click(
+            lambda: about_html(checks(owner)), None, about, **private, show_progress="hidden"
+        )
         wire_export(export, controls, told, private)
 
         for endpoint in (models, factorize, recipe):
@@ -248,11 +245,9 @@ def wire_export(panel: ExportPanel, controls: list, told: gr.Textbox, private: d
     """Each button of the export panel writes its files, which the browser then saves."""
     files = gr.File(visible=False, file_count="multiple")
     for name, button in panel.buttons.items():
-        if name not in SAVES:
-            continue
         button.click(
             SAVES[name],
-            [*controls, told],
+            [*controls, *(panel.options.values() if name == "animation" else []), told],
             [files, panel.status],
             js=sends("saving", first="window.sefa.saving = {sample: window.sefa.sample};"),
             **private,

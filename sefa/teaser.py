@@ -95,19 +95,7 @@ def draw_strips(
     MAX_FRAMES. Raises `UserError` for another number of steps, no or too many moves, or one of
     alpha 0.
     """
-    check_strips(len(moves), steps)
-    base = one_of(recipe, 0)
-    for move in moves:
-        base = moved(base, move, 0.0)
-    half = steps // 2
-    positions = [[abs(move.alpha) * i / half for i in range(-half, half + 1)] for move in moves]
-    if not all(len(set(places)) == steps for places in positions):
-        raise UserError("A slider of a teaser needs an alpha that is not 0.")
-    recipes = [
-        moved(base, move, sign * position)
-        for move, (_, sign), places in zip(moves, called, positions, strict=True)
-        for position in places
-    ]
+    recipes, positions = strip_recipes(recipe, moves, [sign for _, sign in called], steps)
 
     def small(recipe: Recipe) -> np.ndarray:
         drawn = images(recipe)
@@ -119,6 +107,26 @@ def draw_strips(
         Strip(name, places, frames[i * steps : (i + 1) * steps])
         for i, ((name, _), places) in enumerate(zip(called, positions, strict=True))
     ]
+
+
+def strip_recipes(
+    recipe: Recipe, moves: Sequence[Edit], signs: Sequence[int], steps: int = STEPS
+) -> tuple[list[Recipe], list[list[float]]]:
+    """(the recipe of every frame, strip by strip, and where each strip's frames are): `draw_strips`."""
+    check_strips(len(moves), steps)
+    base = one_of(recipe, 0)
+    for move in moves:
+        base = moved(base, move, 0.0)
+    half = steps // 2
+    positions = [[abs(move.alpha) * i / half for i in range(-half, half + 1)] for move in moves]
+    if not all(len(set(places)) == steps for places in positions):
+        raise UserError("A slider of a teaser needs an alpha that is not 0.")
+    recipes = [
+        moved(base, move, sign * position)
+        for move, sign, places in zip(moves, signs, positions, strict=True)
+        for position in places
+    ]
+    return recipes, positions
 
 
 def check_strips(strips: int, steps: int) -> None:

@@ -25,7 +25,6 @@ from sefa.editing import (
     QUERY_FIELDS,
     Edit,
     Recipe,
-    fit,
     integer,
     query_values,
     real,
@@ -35,8 +34,9 @@ from sefa.export import encode_images
 from sefa.factorization import parse_layers
 from sefa.labels import Labels
 from sefa.rendering import take_rows
+from sefa.snippets import as_command, as_python
 from ui import engine
-from ui.controls import alpha_of, select_layers
+from ui.controls import alpha_of, fit_to, select_layers
 from ui.renderer import STRIP
 from ui.rows import is_measured_row, labels_of, row_of
 from ui.texts import in_one_sentence
@@ -246,8 +246,9 @@ def recipe(
     Returns:
         query: the recipe as the page writes it, the same for all ways to say the same; /edit takes it
         link: the page's path and query, to put behind its address
-        fields: model, seed, num_samples, truncation_psi, truncation_cutoff, class_index, and what has sliders: layers, order, num_semantics
+        fields: model, seed, num_samples, truncation_psi, truncation_cutoff, class_index, mix (seed and layers, or null), noise_seed, and what has sliders: layers, order, num_semantics
         edits: of each its layers, its direction as in the query and as terms (semantic, coefficient), its alpha, and the name and sign of a named one, else null
+        command, python: a command line, and Python, that make the same images
         notices: one sentence for each part of the link that could not be read or that the model cannot do, and that was left out
     """
     fields = dict(locals())
@@ -269,6 +270,8 @@ def recipe(
             }
             for change in made.edits
         ],
+        "command": as_command(made),
+        "python": as_python(made),
         "notices": notices,
     }
 
@@ -289,8 +292,7 @@ def recipe_of(recipe: Any, **fields: Any) -> tuple[engine.OpenModel, Recipe, lis
         raise UserError(f"recipe says everything, so leave out {', '.join(also)}.")
     made, notices = read_recipe(recipe)
     opened = engine.open_model(made.model)
-    generator = opened.loaded.generator
-    made, misfits = fit(made, generator.num_ws, generator.w_dim, generator.label_dim)
+    made, misfits = fit_to(opened, made)
     return opened, made, [*notices, *misfits]
 
 

@@ -8,6 +8,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -16,21 +17,34 @@ import torch
 from gradio import processing_utils
 from gradio.utils import get_upload_folder
 
+from sefa.animation import (
+    check_animation,
+    draw_frames,
+    encode_animation,
+    frame_size,
+    plan,
+    same_direction,
+)
 from sefa.directions_file import DirectionRow, DirectionsFile, directions_bytes
-from sefa.editing import MAX_ALPHA, Recipe, edit
+from sefa.editing import MAX_ALPHA, MAX_SEMANTICS, Edit, Recipe, edit, integer, real
 from sefa.errors import UserError
 from sefa.export import ORDERS, TraversalGrid, encode_images, page_chunks, resize_images
+from sefa.factorization import parse_layers
 from sefa.labels import is_index, labels_json
 from sefa.pictures import grid, one_of, png_bytes
 from sefa.rendering import take_rows
 from sefa.snippets import as_command
+from sefa.teaser import MAX_STRIPS, draw_strips, strip_recipes, teaser_page
 from ui import engine, measuring
 from ui.controls import CONTROLS, read, read_steps, sample_of
 from ui.layout import brushed_of, rows_shown
 from ui.renderer import STRIP
 from ui.rows import Row, is_measured_row, labels_of
+from ui.settings import settings
 
 STEPS = 11  # of a row of the two pages, as in the official tool
+FPS = 25.0  # of an animation
+MOVE_UNITS = 5.0  # that an animation or a teaser goes, where the slider does
 PAGE_SIZE = 256  # pixels of an image there
 
 Report = Callable[[int, int], Any]  # done, total
@@ -137,6 +151,73 @@ def traverse(
     )
 
 
+# --- animations and the teaser --------------------------------------------------------------------
+
+
+def drawer(model: engine.OpenModel, recipes: Sequence[Recipe]) -> Callable[[Recipe], np.ndarray]:
+    """Recipe -> uint8 [num_samples, H, W, C], for any of `recipes`.
+
+    On a GPU all are drawn at once, as calls are counted; else each when it is asked for, so that
+    galleries come in between.
+    """
+    if not engine.on_gpu(model):
+        return lambda recipe: engine.draw_ws(model, *model.loaded.inputs(recipe), STRIP)
+    distinct = list(dict.fromkeys(recipes))
+    inputs = [model.loaded.inputs(recipe) for recipe in distinct]
+    size = len(inputs[0][0])  # the same for all, and so are the conditions
+    w = torch.cat([part for part, _ in inputs])
+    beside = take_rows(inputs[0][1], list(range(size)) * len(distinct))
+    parts = np.split(engine.draw_ws(model, w, beside, STRIP), len(distinct))
+    return dict(zip(distinct, parts, strict=True)).__getitem__
+
+
+@saves
+def save_animation(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+    """The chosen sample, or all, moved along the directions that were picked, one after another."""
+    picked, kind, easing, seconds, loop, everybody = values[len(CONTROLS) + MAX_SEMANTICS :]
+    rows = rows_shown(model, recipe, brushed_of(values))
+    picked = [
+        integer(i, "A direction", 0, len(rows) - 1) for i in list(picked or [])[:MAX_SEMANTICS]
+    ]
+    if not picked:
+        raise UserError("Pick at least one direction to animate.")
+    kind, easing = str(kind), str(easing)
+    if not everybody:
+        recipe = one_of(recipe, sample)
+    frames = round(real(seconds, "The seconds", 0.2, 20) * FPS)
+    moves = [move_of(rows[i]) for i in picked]
+    recipes = plan(recipe, moves, frames, easing, bool(loop))
+    size = max(model.loaded.generator.resolution, PAGE_SIZE)
+    check_animation(kind, FPS, len(recipes), *frame_size(size, recipe.num_samples))
+    images = drawer(model, recipes)
+    drawn = draw_frames(recipes, lambda r: resize_images(images(r), size), progress=report)
+    name = f"seed{recipe.seed}-animation.{kind}"
+    return [(name, encode_animation(drawn, kind, FPS, bool(loop)))]
+
+
+def move_of(row: Row) -> Edit:
+    """A slider as a move: as far as it goes, within what is worth looking at."""
+    units = min(row.limit, MOVE_UNITS)
+    return replace(row.step, alpha=max(-MAX_ALPHA, min(units * row.step.alpha, MAX_ALPHA)))
+
+
+@saves
+def save_teaser(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+    """The chosen sample with the first sliders, or those in use, in one file without a server."""
+    rows = rows_shown(model, recipe, brushed_of(values))
+    used = [row for row in rows if any(same_direction(e, row.step) for e in recipe.edits)]
+    rows = [*used, *(row for row in rows if row not in used)][:MAX_STRIPS]
+    labels, num_ws = labels_of(model, recipe), model.loaded.generator.num_ws
+    called = []
+    for row in rows:
+        named = labels.find(parse_layers(row.step.layers, num_ws), row.step.direction)
+        called.append(named or (row.label, 1))
+    moves, one = [move_of(row) for row in rows], one_of(recipe, sample)
+    recipes, _ = strip_recipes(one, moves, [sign for _, sign in called])
+    strips = draw_strips(one, moves, called, drawer(model, recipes), progress=report)
+    return [("teaser.html", teaser_page(settings().title, strips).encode("ascii"))]
+
+
 # --- directions and names -------------------------------------------------------------------------
 
 
@@ -191,6 +272,8 @@ SAVES = {
     "image": save_image,
     "grid": save_grid,
     "pages": save_pages,
+    "teaser": save_teaser,
+    "animation": save_animation,
     "directions": save_directions,
     "vectors": save_vectors,
     "names": save_names,

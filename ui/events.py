@@ -54,7 +54,7 @@ PAPER = "https://arxiv.org/abs/2007.06600"
 ANSWERS = itertools.count()
 # Of a recipe whose model is not the one that shows.
 NOTHING_SET = {"edits": (), "names": (), "class_index": 0, "mix": None, "noise_seed": None}
-EVERYTHING = len(CONTROLS) + MAX_SEMANTICS + 4  # what `lay_out` updates
+EVERYTHING = len(CONTROLS) + MAX_SEMANTICS + 5  # what `lay_out` updates
 MAX_SEQUENCE = 2**53  # as far as a browser counts without gaps
 
 

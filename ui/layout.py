@@ -100,11 +100,17 @@ def lay_out(
     return [
         *updates,
         *[hidden] * (MAX_SEMANTICS - len(rows)),
+        gr.update(choices=[(row.label, i) for i, row in enumerate(rows)], value=moving(units)),
         say_found(model, recipe),
         say_model(model),
         gr.update(value=say_kept(model, labels_of(model, recipe), kept), visible=bool(kept)),
         say(notices),
     ]
+
+
+def moving(units: Sequence[float]) -> list[int]:
+    """Which sliders an animation is of, unless somebody picks others: those in use, or the first."""
+    return [i for i, value in enumerate(units) if value] or [0]
 
 
 def rows_shown(model: engine.OpenModel, recipe: Recipe, brushed: Sequence[Brushed]) -> list[Row]:
@@ -127,7 +133,7 @@ def brushed_of(values: Sequence[Any]) -> list[Brushed]:
 def first_values(updates: Sequence[Any]) -> dict[str, dict]:
     """`lay_out`'s updates as arguments for the components, by name."""
     names = [*CONTROLS, *(f"slider {i}" for i in range(MAX_SEMANTICS))]
-    names += ["found", "facts", "kept_text", "notice"]
+    names += ["moves", "found", "facts", "kept_text", "notice"]
     arguments = {}
     for name, update in zip(names, updates, strict=True):
         arguments[name] = dict(update) if isinstance(update, dict) else {"value": update}

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from sefa.animation import EASINGS
 from sefa.editing import MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS
 from ui.controls import ORDER_CHOICES, model_choices
 from ui.parts import part
@@ -85,7 +86,7 @@ class ExportPanel:
     status: Any = None
 
 
-def export_panel() -> ExportPanel:
+def export_panel(initial: dict[str, dict]) -> ExportPanel:
     """Share and save."""
     panel = ExportPanel()
 
@@ -106,7 +107,10 @@ def export_panel() -> ExportPanel:
         button("names", "Names (.json)")
     gr.Markdown("### Save an animation", elem_classes="section")
     panel.options["moves"] = gr.Dropdown(
-        multiselect=True, label="Of these directions, one after another", elem_id="animate-moves"
+        multiselect=True,
+        label="Of these directions, one after another",
+        elem_id="animate-moves",
+        **initial["moves"],
     )
     with gr.Row():
         panel.options["format"] = gr.Radio(
@@ -114,7 +118,7 @@ def export_panel() -> ExportPanel:
             label="Format", elem_id="animate-format", min_width=220,
         )  # fmt: skip
         panel.options["easing"] = gr.Dropdown(
-            label="Easing", elem_id="animate-easing", min_width=120
+            list(EASINGS), label="Easing", elem_id="animate-easing", min_width=120
         )
     with gr.Row():
         panel.options["seconds"] = gr.Slider(

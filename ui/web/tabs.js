@@ -15,6 +15,7 @@ page.show = name => {
   }
   const panel = document.querySelector('#panel-sliders');
   panel?.setAttribute('aria-labelledby', `tab-${name === 'explore' ? name : 'edit'}`);
+  if (name === 'about') document.querySelector('#do-check')?.click();      // what is so by now
   window.dispatchEvent(new CustomEvent('sefa:tab', {detail: name}));
 };
 for (const tab of tabs) {
