@@ -91,7 +91,6 @@ def build_page() -> gr.Blocks:
                     export = export_panel(initial)
                 with gr.Column(elem_id="panel-about"):
                     about = gr.HTML(about_html(checks(owner)), elem_id="about-page", padding=True)
-                    gr.HTML(asset("keys.html"), padding=True)
         # What a request carries besides: what the sliders mean, and the request's number.
         for name in SHOWN:
             c[name] = gr.Textbox(visible=False, **initial[name])

@@ -19,6 +19,7 @@ from sefa.measurements import cache_folder
 from sefa.rendering import default_device
 from ui import engine, measuring
 from ui.settings import Settings
+from ui.web import asset
 
 PAPER = "https://arxiv.org/abs/2007.06600"
 # In words, and with a sign that is no colour.
@@ -218,8 +219,15 @@ def without_paths(text: str) -> str:
 
 STYLE = """<style>
 #about table { border-collapse: collapse; width: 100%; table-layout: fixed; }
+#about :is(th, td, tr, thead, table) { border: 0; background: none; }
+#about kbd { font: 12px ui-monospace, monospace; padding: 1px 5px; border-radius: 4px;
+  border: 1px solid var(--border-color-primary); }
+#about h2 { font-size: 18px; font-weight: 600; margin: 18px 0 6px; }
+#about p { margin: 0 0 8px; }
+#about a { color: var(--link-text-color); text-decoration: underline; }
+#about .keys th { width: 12em; }
 #about caption { text-align: left; font-weight: 600; padding: 6px 0; }
-#about th, #about td { text-align: left; vertical-align: top; padding: 6px 10px 6px 0;
+#about :is(th, td) { text-align: left; vertical-align: top; padding: 6px 10px 6px 0;
   border-bottom: 1px solid var(--border-color-primary); overflow-wrap: anywhere; font-weight: 400; }
 #about thead th { font-weight: 600; }
 #about .state { width: 6.5em; white-space: nowrap; }
@@ -235,8 +243,6 @@ def about_html(found: Sequence[Check], models: Sequence[Model] | None = None) ->
     """
     models = list(checkpoints.available().values()) if models is None else models
     return f"""{STYLE}<div id="about">
-<h2>Is everything as it should be?</h2>
-{checks_table(found)}
 <h2>What this is</h2>
 <p>SeFa finds the directions in a GAN's latent space that change its images most, without training,
 labels or samples. The first linear step that meets the latent code is y = A w + b, so an edit
@@ -245,10 +251,13 @@ each of them does to be seen is then measured on images.</p>
 <p><a href="{PAPER}" target="_blank" rel="noopener noreferrer">Shen &amp; Zhou, Closed-Form
 Factorization of Latent Semantics in GANs, CVPR 2021</a></p>
 <pre tabindex="0" aria-label="BibTeX entry">{html.escape(BIBLIOGRAPHY)}</pre>
+{asset("keys.html")}
 <h2>What runs where</h2>
 <p>Images are drawn on this Space's machine and sent to your browser; the strips beside the sliders
 stay in it. Nothing that you set is kept here: a link holds all of it. Checkpoints come from the
 Hugging Face Hub when somebody first chooses them, and are never executed.</p>
+<h2>Is everything as it should be here?</h2>
+{checks_table(found)}
 <h2>Models and licences</h2>
 <p>A tag is what the uploader of a model wrote, and nothing more is known here: many weights derive
 from others that have terms of their own. See the source.</p>
