@@ -289,6 +289,15 @@ def test_colours_of_a_video_are_said_and_right():
     assert frame[40:].mean() == pytest.approx(128 + 224 * (red - luma) / 1.5748, abs=1.5)
 
 
+def test_rare_colours_of_a_gif_stay_vivid():
+    # A small bright spot on a wide gradient, which an averaging palette would dull.
+    images = waves(8)
+    images[:, :, :, 1:] //= 2
+    images[:, 24:40, 40:56] = 20, 240, 30
+    frames, _, _ = played(encode_animation(images, "gif", 10), "gif")
+    assert np.abs(frames[:, 26:38, 42:54].mean((0, 1, 2)) - [20, 240, 30]).max() < 15
+
+
 def test_a_browser_plays_the_video(browser):
     flat = np.zeros((8, 48, 64, 3), np.uint8)
     for i in range(8):
