@@ -192,6 +192,8 @@ def run(options: argparse.Namespace) -> None:
         options.link = asked.link
     check_folder(str(out.parent))
 
+    if not options.model and asked.somebodys:
+        check_offered(recipe.model)
     if options.model:
         recipe = replace(recipe, model=name_for(options.model, asked))
     model, labels = load_model(options.model or recipe.model)
@@ -212,12 +214,14 @@ class Asked:
     """What RECIPE held.
 
     notices: a sentence for every part that was not taken over; names_model: whether it said which
-    model it is for; link: its address, "" where it is none.
+    model it is for; somebodys: whether it came in a file or a link, which anybody may have made;
+    link: its address, "" where it is none.
     """
 
     recipe: Recipe
     notices: list[str]
     names_model: bool
+    somebodys: bool = False
     link: str = ""
 
 
@@ -225,7 +229,7 @@ def read_recipe(text: str) -> Asked:
     """The recipe in a query, a link, or a PNG file. Raises UserError for anything else."""
     if os.path.isfile(text):
         recipe, notices = recipe_of_png(read_file(text))
-        return Asked(recipe, notices, True)
+        return Asked(recipe, notices, True, somebodys=True)
     if len(text) > MAX_QUERY + 1000:
         raise UserError(f"RECIPE is {len(text)} characters long, more than any recipe.")
     query = text
@@ -242,7 +246,20 @@ def read_recipe(text: str) -> Asked:
         )
     recipe, notices = Recipe.from_query(query)
     link = text if text.startswith("https://") else ""  # others are of no use elsewhere
-    return Asked(recipe, notices, "model" in keys, link)
+    return Asked(recipe, notices, "model" in keys, "://" in text, link)
+
+
+def check_offered(name: str) -> None:
+    """Refuses a model that neither the catalogue nor SEFA_MODELS has: a picture that somebody sent
+    must not choose what is downloaded here, with the token of whoever looks at it. Raises UserError.
+    """
+    try:
+        checkpoints.resolve_name(name)
+    except UserError:
+        raise UserError(
+            f"RECIPE is of the model {name}, which is neither in the catalogue nor in SEFA_MODELS: "
+            f"if you trust it, say so by --model {name}."
+        ) from None
 
 
 def read_file(path: str) -> bytes:

@@ -139,6 +139,8 @@ def test_a_recipe_is_told_by_its_fields():
         "layers": "named",
         "order": "effect",
         "num_semantics": 7,
+        "mix": None,
+        "noise_seed": None,
     }
     first, second = found["edits"]
     assert first["layers"] == "0-1" and first["direction"] == "3" and first["alpha"] == 2.5
