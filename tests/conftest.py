@@ -9,9 +9,13 @@ import pytest
 import torch
 from hypothesis import settings
 
+from sefa.editing import Recipe
 from tests.helpers import tiny_stylegan2
 from tests.hub import FakeHub
 from tests.serving import CHROMIUM_OPTIONS, ROOT, Server
+from tests.visitor import Visitor
+from ui import engine
+from ui.controls import first_look
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
@@ -87,3 +91,38 @@ def owned(tmp_path_factory):
         )
         yield server, hub
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def contexts(browser):
+    """[desktop, phone]: shared, so that Gradio's own scripts come from the browser's cache."""
+    desktop = browser.new_context(viewport={"width": 1280, "height": 800})
+    phone = browser.new_context(
+        viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True
+    )
+    for context in (desktop, phone):
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+    yield [desktop, phone]
+    for context in (desktop, phone):
+        context.close()
+
+
+@pytest.fixture
+def visit(contexts):
+    """Opens pages; whatever the test does on them, none may show an error or leave the server."""
+    visitors = []
+
+    def visit(url, *arguments, phone=False, **keywords):
+        visitors.append(Visitor(contexts[phone], url, *arguments, **keywords))
+        return visitors[-1]
+
+    yield visit
+    for visitor in visitors:
+        visitor.page.close()
+    assert [visitor.problems for visitor in visitors] == [[]] * len(visitors)
+
+
+@pytest.fixture(scope="session")
+def start() -> Recipe:
+    """What the page shows first, by the names and seeds that ship with the model."""
+    return first_look(engine.open_model("avatars"))

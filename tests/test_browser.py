@@ -1,8 +1,6 @@
 """The page in a real browser: desktop 1280 x 800 and phone 360 x 740."""
 
-import time
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -11,200 +9,9 @@ from gradio_client import Client
 from sefa.editing import Edit, Recipe
 from tests.pages import decode
 from tests.serving import Server
+from tests.visitor import FRAMES, JPEG, PLAIN, SET, WATCH, Visitor, along, moved
 from ui import engine, strips
-from ui.controls import alpha_of, first_look
 from ui.rows import rows_of
-
-FRAMES = "#gallery .frames"
-PLAIN = "?v=1"  # opens at Recipe(), whatever the page shows first
-JPEG = 3.0  # mean grey levels between a frame (JPEG) and the endpoint's PNG
-SET = """(slider, value) => {            // as a drag does, but from the page's own script
-    const native = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
-    native.call(slider, value);
-    slider.dispatchEvent(new Event('input', {bubbles: true}));
-}"""
-WATCH = f"""() => {{                    // every frame that is ever on the page, in order
-    const frames = document.querySelector('{FRAMES}');
-    window.seen = [];
-    new MutationObserver(() => window.seen.push(frames.dataset.query))
-        .observe(frames, {{attributes: true, attributeFilter: ['data-query']}});
-}}"""
-
-
-class Visitor:
-    """One person's browser on a page, who notes what a visitor should never meet."""
-
-    def __init__(self, context, url: str, query: str = "", hold: str = ""):
-        self.problems: list[str] = []
-        self.held: list = []  # the requests that `hold` keeps from leaving
-        self.page = page = context.new_page()
-        page.set_default_timeout(20_000)
-        host = urlsplit(url).netloc
-
-        def asked(request):
-            address = urlsplit(request.url)
-            if address.scheme not in ("data", "blob") and address.netloc != host:
-                self.problems.append(f"a request to {request.url[:200]}")
-
-        page.on("request", asked)
-        page.on("pageerror", lambda error: self.problems.append(error.stack or str(error)))
-        page.on(
-            "console",
-            lambda line: self.problems.append(line.text) if line.type == "error" else None,
-        )
-        if hold:
-            self.hold(hold)
-        start = time.monotonic()
-        page.goto(f"{url}/{query}", wait_until="commit")
-        page.wait_for_selector(f"{FRAMES} img.after")
-        self.seconds = time.monotonic() - start
-
-    def settled(self) -> "Visitor":
-        """Waits for the frame that the page asks for once it is there."""
-        self.page.wait_for_function(
-            f"() => Number(document.querySelector('{FRAMES}').dataset.sequence) > 0"
-        )
-        return self
-
-    def hold(self, pattern: str) -> None:
-        """From now on requests like `pattern` wait."""
-        self.holding = True
-        self.page.route(
-            pattern, lambda route: self.held.append(route) if self.holding else route.continue_()
-        )
-
-    def let_go(self) -> None:
-        """Lets the requests leave that wait; there is at least one."""
-        assert self.held
-        self.holding = False
-        for route in self.held:
-            route.continue_()
-
-    def show(self, tab: str) -> None:
-        """What is one step away: Edit, Explore, Compare, Export or About."""
-        self.page.get_by_role("tab", name=tab).click()
-
-    @property
-    def link(self) -> str:
-        """The address that the page would copy."""
-        return self.page.evaluate("window.sefa.link()")
-
-    def slider(self, i: int):
-        return self.page.locator(f"#semantic-{i} input[type=range]")
-
-    def reveal(self, i: int) -> None:
-        """Scrolls as far as a visitor would: the images at the top cover what is there."""
-        self.slider(i).evaluate("slider => slider.scrollIntoView({block: 'end'})")
-
-    def set(self, i: int, value: float) -> None:
-        self.slider(i).evaluate(SET, value)
-
-    @property
-    def query(self) -> str:
-        return self.page.locator(FRAMES).get_attribute("data-query")
-
-    def wait(self, recipe: Recipe) -> None:
-        """Until the gallery shows `recipe`."""
-        try:
-            self.page.wait_for_function(
-                f"q => document.querySelector('{FRAMES}').dataset.query === q",
-                arg=recipe.to_query(),
-            )
-        except Exception:
-            assert self.query == recipe.to_query()
-            raise
-
-    def sources(self, kind: str = "after") -> list[str]:
-        return self.page.eval_on_selector_all(
-            f"{FRAMES} img.{kind}", "images => images.map(image => image.src)"
-        )
-
-    def pixels(self, kind: str = "after") -> np.ndarray:
-        return np.stack([decode(uri) for uri in self.sources(kind)]).astype(float)
-
-    def pick_class(self, typed: str) -> None:
-        """Types into the class picker, of which one choice is left, and takes that."""
-        field = self.page.locator("#class-index input")
-        field.click()
-        field.press("ControlOrMeta+a")
-        field.press_sequentially(typed)
-        self.page.wait_for_function("document.querySelectorAll('[role=option]').length === 1")
-        field.press("Enter")
-
-    def text(self, selector: str) -> str:
-        element = self.page.locator(selector)
-        return element.inner_text() if element.count() and element.is_visible() else ""
-
-    def overflow(self) -> int:
-        """Pixels by which the page is wider than the window."""
-        return self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-
-    def on_top(self, selector: str) -> list[bool]:
-        """Of the elements whose middle is where the images are: whether it shows through them."""
-        return self.page.evaluate(
-            """selector => {
-                const stage = document.querySelector('#stage');
-                const middle = element => {
-                    const box = element.getBoundingClientRect();
-                    return [box.x + box.width / 2, box.y + box.height / 2];
-                };
-                const {right, bottom} = stage.getBoundingClientRect();
-                const covered = (x, y) => x < right && y > 0 && y < bottom;
-                return [...document.querySelectorAll(selector)].map(middle)
-                    .filter(([x, y]) => covered(x, y))
-                    .map(([x, y]) => !stage.contains(document.elementFromPoint(x, y)));
-            }""",
-            selector,
-        )
-
-    def drag(self, i: int, to: float, leave: bool = False) -> float:
-        """Drags slider `i` with the mouse to the fraction `to`; returns the value it has then."""
-        self.reveal(i)
-        box = self.slider(i).bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        mouse = self.page.mouse
-        mouse.move(x, y)
-        mouse.down()
-        mouse.move(box["x"] + to * box["width"], y, steps=8)
-        if leave:
-            mouse.move(box["x"] + to * box["width"], y - 300, steps=2)
-        mouse.up()
-        return float(self.slider(i).input_value())
-
-
-@pytest.fixture(scope="module")
-def contexts(browser):
-    """[desktop, phone]: shared, so that Gradio's own scripts come from the browser's cache."""
-    desktop = browser.new_context(viewport={"width": 1280, "height": 800})
-    phone = browser.new_context(
-        viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True
-    )
-    for context in (desktop, phone):
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-    yield [desktop, phone]
-    for context in (desktop, phone):
-        context.close()
-
-
-@pytest.fixture
-def visit(contexts):
-    """Opens pages; whatever the test does on them, none may show an error or leave the server."""
-    visitors = []
-
-    def visit(url, *arguments, phone=False, **keywords):
-        visitors.append(Visitor(contexts[phone], url, *arguments, **keywords))
-        return visitors[-1]
-
-    yield visit
-    for visitor in visitors:
-        visitor.page.close()
-    assert [visitor.problems for visitor in visitors] == [[]] * len(visitors)
-
-
-@pytest.fixture(scope="module")
-def start() -> Recipe:
-    """What the page shows first, by the names and seeds that ship with the model."""
-    return first_look(engine.open_model("avatars"))
 
 
 @pytest.fixture(scope="module")
@@ -219,19 +26,6 @@ def rendered(endpoint, seed: int, units: list[float], num_samples: int = 4) -> n
         alphas=alphas, seed=seed, num_samples=num_samples, api_name="/edit", model="avatars"
     )
     return np.stack([decode(uri) for uri in uris]).astype(float)
-
-
-def along(index: int, units: float, layers: str = "all", model: str = "avatars") -> Edit:
-    """What so many units of a slider do."""
-    recipe = Recipe(model=model, layers=layers, num_semantics=index + 1)
-    step = rows_of(engine.open_model(model), recipe)[index].step if model == "avatars" else None
-    return Edit.along(layers, index, alpha_of(units, step) if step else units)
-
-
-def moved(recipe: Recipe, slider: int, units: float) -> Edit:
-    """What so many units of a slider of the embedded model's page do."""
-    step = rows_of(engine.open_model("avatars"), recipe)[slider].step
-    return replace(step, alpha=alpha_of(units, step))
 
 
 # --- the first look -------------------------------------------------------------------------------

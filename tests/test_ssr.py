@@ -15,7 +15,7 @@ from playwright._impl._driver import compute_driver_executable
 import app
 from sefa.editing import Recipe
 from tests.serving import Server
-from tests.test_browser import FRAMES, contexts, moved, start, visit  # noqa: F401 - fixtures
+from tests.visitor import FRAMES, moved
 from ui import engine
 
 NODE = 20  # the oldest that this was seen to work with
@@ -53,7 +53,7 @@ def page(request):
 
 
 @pytest.mark.parametrize("phone", [False, True], ids=["1280", "360"])
-def test_the_first_gallery_and_a_drag(visit, page, start, phone):  # noqa: F811
+def test_the_first_gallery_and_a_drag(visit, page, start, phone):
     visitor = visit(page, phone=phone)
     assert visitor.query == start.to_query() and len(visitor.sources()) == 4
     visitor.settled()
@@ -70,7 +70,7 @@ def test_the_first_gallery_and_a_drag(visit, page, start, phone):  # noqa: F811
 
 
 @pytest.mark.parametrize("phone", [False, True], ids=["1280", "360"])
-def test_a_link_opens_exactly(visit, page, phone):  # noqa: F811
+def test_a_link_opens_exactly(visit, page, phone):
     first = Recipe(seed=7, num_samples=2, layers="0-1", num_semantics=3)
     recipe = replace(first, edits=(moved(first, 1, 2.5),))
     visitor = visit(page, f"?{recipe.to_query()}", phone=phone)
@@ -82,7 +82,7 @@ def test_a_link_opens_exactly(visit, page, phone):  # noqa: F811
     assert abs(visitor.pixels() - expected).mean() <= 3  # through JPEG
 
 
-def test_strips_come(visit, page):  # noqa: F811
+def test_strips_come(visit, page):
     visitor = visit(page).settled()
     visitor.page.wait_for_selector("#semantic-0 .strip .film img")
 
