@@ -317,8 +317,8 @@ def test_a_model_without_noise_has_no_field_for_it(visit, server):
 
 @BOTH
 def test_what_is_copied(visit, server, phone):
-    visitor = visit(server.url, f"{PLAIN}&edits=all:0:2.5~0-1:1:-1&n=2", phone=phone).settled()
-    recipe, _ = Recipe.from_query(f"{PLAIN[1:]}&edits=all:0:2.5~0-1:1:-1&n=2")
+    visitor = visit(server.url, f"{PLAIN}&edits=0-1:1:-1~all:0:2.5&n=2", phone=phone).settled()
+    recipe, _ = Recipe.from_query(f"{PLAIN[1:]}&edits=0-1:1:-1~all:0:2.5&n=2")
     visitor.wait(recipe)
     page = visitor.page
     visitor.show("Export")
@@ -380,6 +380,7 @@ def test_a_saved_image_brings_its_edit_back(visit, server, phone, tmp_path):
     assert other.query == one.to_query()
     # Dropped anywhere, whatever is shown.
     other.page.reload()
+    other.page.wait_for_selector(f"{FRAMES} img.after")
     other.settled()
     content = path.read_bytes().hex()
     other.page.evaluate(
@@ -417,7 +418,11 @@ def test_every_file_is_saved(visit, server, phone):
     }
     for button, names in files.items():
         saved = []
-        page.on("download", saved.append)
+
+        def note(download, saved=saved):
+            saved.append(download)
+
+        page.on("download", note)
         page.click(f"#save-{button}")
         page.wait_for_function(
             "document.querySelector('#export-status').innerText.includes('Saved')"
@@ -426,11 +431,12 @@ def test_every_file_is_saved(visit, server, phone):
             if len(saved) >= len(names):
                 break
             page.wait_for_timeout(100)
-        page.remove_listener("download", saved.append)
+        page.remove_listener("download", note)
         assert [download.suggested_filename for download in saved] == names
         page.evaluate("document.querySelector('#export-status p')?.remove()")
     # What cannot be done is said beside the buttons, and nothing is lost.
-    page.locator("#animate-moves [aria-label='Remove']").first.click()
+    page.locator("#animate-moves input").focus()
+    page.keyboard.press("Backspace")
     page.keyboard.press("Escape")
     page.click("#save-animation")
     page.wait_for_selector("#export-status .problem")

@@ -6,10 +6,7 @@ let place = -1, since = Infinity, resting = 0;
 
 function remember(frame) {
   if (page.dragging || page.scrubbing) { rest(frame); return; }
-  if (frame.sequence > since) {                // what was asked for; a model may have corrected it
-    past[place] = frame.query;
-    since = Infinity;
-  } else if (past[place] !== frame.query) {
+  if (past[place] !== frame.query) {
     past.splice(place + 1, Infinity, frame.query);
     if (past.length > MOST) past.shift();
     place = past.length - 1;
@@ -45,4 +42,10 @@ page.undo = () => go(-1);
 page.redo = () => go(1);
 undo.addEventListener('click', page.undo);
 redo.addEventListener('click', page.redo);
-window.addEventListener('sefa:frame', event => rest(event.detail));
+window.addEventListener('sefa:frame', event => {
+  if (event.detail.sequence > since) {         // what was asked for; a model may have corrected it
+    past[place] = event.detail.query;
+    since = Infinity;
+  }
+  rest(event.detail);
+});
