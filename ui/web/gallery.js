@@ -85,6 +85,10 @@ page.link = (more = '') => {
   return url.href;
 };
 
+// To the neighbours of the one that is shown large.
+const walking = document.createElement('div');
+walking.className = 'walking';
+
 // One of the images is the one that strips are of, and that a brush is on.
 page.sample ??= 0;
 function select(i) {
@@ -95,10 +99,14 @@ function select(i) {
     figure.classList.toggle('chosen', chosen && n > 1 || frames.dataset.one === 'true' && chosen);
     if (n > 1) figure.setAttribute('aria-current', chosen);
   });
-  for (const name of ['previous', 'next']) {
-    tools.querySelector(`.${name}`).hidden = frames.dataset.one !== 'true' || n < 2;
-  }
-  tools.classList.toggle('walking', frames.dataset.one === 'true' && n > 1);
+  const figure = frames.children[page.sample];
+  if (frames.dataset.one === 'true' && n > 1) {
+    if (walking.parentNode !== figure) {
+      const focused = walking.contains(document.activeElement) ? document.activeElement : null;
+      figure.append(walking);
+      focused?.focus();
+    }
+  } else walking.remove();
   window.dispatchEvent(new CustomEvent('sefa:select', {detail: {other}}));
 }
 
@@ -114,8 +122,16 @@ page.one = on => {
 };
 tools.querySelector('.one').addEventListener('click', () => page.one());
 const walk = by => choose((page.sample + by + frames.children.length) % frames.children.length);
-tools.querySelector('.previous').addEventListener('click', () => walk(-1));
-tools.querySelector('.next').addEventListener('click', () => walk(1));
+for (const [name, by] of [['previous', -1], ['next', 1]]) {
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.className = name;
+  button.title = `${name[0].toUpperCase()}${name.slice(1)} sample`;
+  button.setAttribute('aria-label', button.title);
+  button.innerHTML = `<svg viewBox="0 0 24 24"><path d="${by < 0 ? 'M15 5l-7 7 7 7' : 'M9 5l7 7-7 7'}"/></svg>`;
+  button.addEventListener('click', () => walk(by));
+  walking.append(button);
+}
 
 // --- before and after: views, the split, and what is held ---
 element.querySelectorAll('.views button').forEach(button => button.addEventListener('click', () => {
@@ -136,7 +152,7 @@ page.hold = on => { frames.dataset.hold = on; };
 let press = 0, held = false;
 frames.addEventListener('pointerdown', event => {
   const figure = event.target.closest('figure');
-  if (!figure || event.target.tagName === 'CANVAS' || event.button) return;
+  if (!figure || event.target.closest('canvas, button') || event.button) return;
   held = false;
   if (frames.dataset.view === 'split') {
     const box = figure.getBoundingClientRect();
@@ -159,7 +175,7 @@ frames.addEventListener('contextmenu', event => { if (held) event.preventDefault
 
 frames.addEventListener('click', event => {
   const figure = event.target.closest('figure');
-  if (!figure || event.target.tagName === 'CANVAS' || held) return;
+  if (!figure || event.target.closest('canvas, button') || held) return;
   choose([...frames.children].indexOf(figure));
 });
 
