@@ -25,7 +25,7 @@ from sefa.labels import (
 )  # fmt: skip
 from tests.helpers import is_one_sentence, tiny_stylegan2
 from tests.pages import Page
-from ui import controls, engine, layout
+from ui import controls, engine, layout, wiring
 
 WEIGHTS = "0123456789abcdef" * 4
 NUM_WS, W_DIM = 10, 12
@@ -503,7 +503,7 @@ def test_the_first_look_has_the_names_and_a_curated_seed(ship):
     assert sorted(slider_labels(model, start)) == [
         "Hat → · 002", "Smile → · 000", "← Longer hair · 007"
     ]  # fmt: skip
-    assert "[44, 7]" in app.next_seed(model)
+    assert "[44, 7]" in wiring.next_seed(model)
     many = [LABEL | {"layers": "all", "index": i} for i in range(30)]
     assert (
         controls.first_look(ship(shipped(labels=many))).num_semantics == controls.MAX_FIRST_SLIDERS

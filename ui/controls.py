@@ -118,10 +118,19 @@ def read_noise(text: Any) -> int | None:
     return integer(text, "The noise seed", 0, MAX_SEED)
 
 
+def link_told(text: Any) -> str:
+    """Where the page is, of what a script of it adds: {"link"}; "" unless anybody can open it."""
+    try:
+        link = json.loads(str(text)[: 2 * MAX_QUERY])["link"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
+    return link if isinstance(link, str) and link.startswith("https://") else ""
+
+
 def sample_of(text: Any) -> int:
     """Which sample is chosen, of what a script of the page adds: {"sample": i}. Raises `UserError`."""
     try:
-        sample = json.loads(str(text)[:1000])["sample"]
+        sample = json.loads(str(text)[: 2 * MAX_QUERY])["sample"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise UserError("This does not say which sample.") from None
     return integer(sample, "The sample", 0, MAX_SAMPLES - 1)

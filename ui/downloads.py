@@ -8,7 +8,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -36,7 +36,7 @@ from sefa.rendering import take_rows
 from sefa.snippets import as_command
 from sefa.teaser import MAX_STRIPS, draw_strips, strip_recipes, teaser_page
 from ui import engine, measuring
-from ui.controls import CONTROLS, read, read_steps, sample_of
+from ui.controls import CONTROLS, link_told, read, read_steps, sample_of
 from ui.layout import brushed_of, rows_shown
 from ui.renderer import STRIP
 from ui.rows import Row, is_measured_row, labels_of
@@ -50,10 +50,23 @@ PAGE_SIZE = 256  # pixels of an image there
 Report = Callable[[int, int], Any]  # done, total
 
 
-def saves(function: Callable) -> Callable:
-    """An event: the values of the controls, and {"sample"} as JSON -> (paths or None, what is said).
+@dataclass(frozen=True)
+class Asked:
+    """What a request for a file says beside the recipe.
 
-    `function(model, recipe, values, sample, report)` gives (name, content) of one or more files.
+    values: of the controls, and what more there is for this kind of file; sample: which is chosen;
+    link: where the page is, "" unless anybody can open it.
+    """
+
+    values: Sequence[Any]
+    sample: int
+    link: str
+
+
+def saves(function: Callable) -> Callable:
+    """An event: the values of the controls, and {"sample", "link"} as JSON -> (paths or None, what is said).
+
+    `function(model, recipe, asked, report)` gives (name, content) of one or more files.
     """
 
     def wrapped(progress: gr.Progress = gr.Progress(), *inputs: Any) -> tuple[Any, str]:  # noqa: B008
@@ -64,7 +77,8 @@ def saves(function: Callable) -> Callable:
             *values, told = inputs
             recipe = read(values)
             model = engine.open_model(recipe.model)
-            files = function(model, recipe, values, sample_of(told), report)
+            asked = Asked(values, sample_of(told), link_told(told))
+            files = function(model, recipe, asked, report)
         except UserError as error:
             return None, f"<p class='problem' role='alert'>{html.escape(str(error))}</p>"
         return [keep(model, name, content) for name, content in files], say_saved(files)
@@ -90,14 +104,14 @@ def say_saved(files: Sequence[tuple[str, bytes]]) -> str:
 
 
 @saves
-def save_image(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+def save_image(model, recipe, asked, report) -> list[tuple[str, bytes]]:
     """The chosen sample, exactly, with its recipe."""
-    one = one_of(recipe, sample)
+    one = one_of(recipe, asked.sample)
     return [(f"seed{one.seed}.png", png_bytes(engine.draw(model, one)[0], one))]
 
 
 @saves
-def save_grid(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+def save_grid(model, recipe, asked, report) -> list[tuple[str, bytes]]:
     """All samples side by side, exactly, with their recipe."""
     images = grid(engine.draw(model, recipe))
     return [(f"seed{recipe.seed}-n{recipe.num_samples}.png", png_bytes(images, recipe))]
@@ -107,9 +121,11 @@ def save_grid(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
 
 
 @saves
-def save_pages(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+def save_pages(model, recipe, asked, report) -> list[tuple[str, bytes]]:
     """Both pages: every sample along every direction that has a slider."""
-    traversals = traverse(model, recipe, rows_shown(model, recipe, brushed_of(values)), report)
+    traversals = traverse(
+        model, recipe, rows_shown(model, recipe, brushed_of(asked.values)), report
+    )
     pages = [(order, "".join(page_chunks(traversals, order))) for order in ORDERS]
     return [(f"{order}.html", page.encode()) for order, page in pages]
 
@@ -172,10 +188,10 @@ def drawer(model: engine.OpenModel, recipes: Sequence[Recipe]) -> Callable[[Reci
 
 
 @saves
-def save_animation(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+def save_animation(model, recipe, asked, report) -> list[tuple[str, bytes]]:
     """The chosen sample, or all, moved along the directions that were picked, one after another."""
-    picked, kind, easing, seconds, loop, everybody = values[len(CONTROLS) + MAX_SEMANTICS :]
-    rows = rows_shown(model, recipe, brushed_of(values))
+    picked, kind, easing, seconds, loop, everybody = asked.values[len(CONTROLS) + MAX_SEMANTICS :]
+    rows = rows_shown(model, recipe, brushed_of(asked.values))
     picked = [
         integer(i, "A direction", 0, len(rows) - 1) for i in list(picked or [])[:MAX_SEMANTICS]
     ]
@@ -183,7 +199,7 @@ def save_animation(model, recipe, values, sample, report) -> list[tuple[str, byt
         raise UserError("Pick at least one direction to animate.")
     kind, easing = str(kind), str(easing)
     if not everybody:
-        recipe = one_of(recipe, sample)
+        recipe = one_of(recipe, asked.sample)
     frames = round(real(seconds, "The seconds", 0.2, 20) * FPS)
     moves = [move_of(rows[i]) for i in picked]
     recipes = plan(recipe, moves, frames, easing, bool(loop))
@@ -202,9 +218,9 @@ def move_of(row: Row) -> Edit:
 
 
 @saves
-def save_teaser(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+def save_teaser(model, recipe, asked, report) -> list[tuple[str, bytes]]:
     """The chosen sample with the first sliders, or those in use, in one file without a server."""
-    rows = rows_shown(model, recipe, brushed_of(values))
+    rows = rows_shown(model, recipe, brushed_of(asked.values))
     used = [row for row in rows if any(same_direction(e, row.step) for e in recipe.edits)]
     rows = [*used, *(row for row in rows if row not in used)][:MAX_STRIPS]
     labels, num_ws = labels_of(model, recipe), model.loaded.generator.num_ws
@@ -212,20 +228,20 @@ def save_teaser(model, recipe, values, sample, report) -> list[tuple[str, bytes]
     for row in rows:
         named = labels.find(parse_layers(row.step.layers, num_ws), row.step.direction)
         called.append(named or (row.label, 1))
-    moves, one = [move_of(row) for row in rows], one_of(recipe, sample)
+    moves, one = [move_of(row) for row in rows], one_of(recipe, asked.sample)
     recipes, _ = strip_recipes(one, moves, [sign for _, sign in called])
     strips = draw_strips(one, moves, called, drawer(model, recipes), progress=report)
-    return [("teaser.html", teaser_page(settings().title, strips).encode("ascii"))]
+    return [("teaser.html", teaser_page(settings().title, strips, asked.link).encode("ascii"))]
 
 
 # --- directions and names -------------------------------------------------------------------------
 
 
-def direction_rows(model, recipe, values) -> tuple[DirectionRow, ...]:
+def direction_rows(model, recipe, asked) -> tuple[DirectionRow, ...]:
     """The directions that have sliders."""
     labels = labels_of(model, recipe)
     rows = []
-    for step in read_steps(values[CONTROLS.index("shown_rows")]):
+    for step in read_steps(asked.values[CONTROLS.index("shown_rows")]):
         directions, _ = engine.find_directions(model, step.layers)
         name, sign = labels.find(directions.layers, step.direction) or ("", 1)
         measured = not is_index(step.direction) or is_measured_row(model, step)
@@ -239,7 +255,7 @@ def direction_rows(model, recipe, values) -> tuple[DirectionRow, ...]:
 
 
 @saves
-def save_directions(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+def save_directions(model, recipe, asked, report) -> list[tuple[str, bytes]]:
     """The directions that have sliders, with all that is known of them."""
     generator = model.loaded.generator
     file = DirectionsFile(
@@ -247,22 +263,22 @@ def save_directions(model, recipe, values, sample, report) -> list[tuple[str, by
         measuring.weights_of(model),
         generator.family,
         generator.num_ws,
-        direction_rows(model, recipe, values),
+        direction_rows(model, recipe, asked),
     )
     return [("directions.safetensors", directions_bytes(file))]
 
 
 @saves
-def save_vectors(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+def save_vectors(model, recipe, asked, report) -> list[tuple[str, bytes]]:
     """The directions that have sliders, as an array float32 [K, w_dim] and nothing else."""
-    rows = direction_rows(model, recipe, values)
+    rows = direction_rows(model, recipe, asked)
     buffer = io.BytesIO()
     np.save(buffer, torch.stack([row.vector for row in rows]).float().numpy(), allow_pickle=False)
     return [("directions.npy", buffer.getvalue())]
 
 
 @saves
-def save_names(model, recipe, values, sample, report) -> list[tuple[str, bytes]]:
+def save_names(model, recipe, asked, report) -> list[tuple[str, bytes]]:
     """All names of the model's directions, the visitor's too, as a file that a Space can ship."""
     content = labels_json(measuring.weights_of(model), labels_of(model, recipe))
     return [("names.json", content.encode())]
