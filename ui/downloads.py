@@ -176,11 +176,9 @@ def save_animation(model, recipe, values, sample, report) -> list[tuple[str, byt
     """The chosen sample, or all, moved along the directions that were picked, one after another."""
     picked, kind, easing, seconds, loop, everybody = values[len(CONTROLS) + MAX_SEMANTICS :]
     rows = rows_shown(model, recipe, brushed_of(values))
-    picked = [
-        integer(i, "A direction", 0, len(rows) - 1) for i in list(picked or [])[:MAX_SEMANTICS]
-    ]
-    if not picked:
+    if not isinstance(picked, list) or not picked:
         raise UserError("Pick at least one direction to animate.")
+    picked = [integer(i, "A direction", 0, len(rows) - 1) for i in picked[:MAX_SEMANTICS]]
     kind, easing = str(kind), str(easing)
     if not everybody:
         recipe = one_of(recipe, sample)
