@@ -58,7 +58,8 @@ def build_page() -> gr.Blocks:
     keys = [strips.strip_key(recipe_first, row.step) for row in rows_shown(model, recipe_first, ())]
     pixels = model.loaded.generator.resolution
     first = frame(recipe_first, *start.frames, pixels, keys)
-    initial = first_values(lay_out(model, recipe_first, [*owner.notices, *start.notices]))
+    notices = [*owner.notices, *start.notices]
+    initial = first_values(lay_out(model, recipe_first, notices))
 
     with gr.Blocks(
         title=f"SeFa: {owner.title}", analytics_enabled=False, delete_cache=(3600, 3600)
@@ -204,7 +205,7 @@ def build_page() -> gr.Blocks:
             show_progress_on=c["model"],
         )
         opened = page.load(
-            opener(start.opens),
+            opener(start.opens, notices),
             None,
             everything,
             **private,
