@@ -1,11 +1,14 @@
 """The Space: `python app.py` serves the page. Its parts, in order; the work is done in ui/ and sefa/."""
 
+from collections.abc import Sequence
+
 import gradio as gr
 
 from sefa.editing import MAX_SEMANTICS
 from ui import engine, strips
 from ui.about import PAPER, about_html, checks
 from ui.controls import SHOWN
+from ui.events import opener
 from ui.gallery import frame, gallery
 from ui.layout import first_values, lay_out, rows_shown
 from ui.mcp_tools import offer_tools
@@ -27,18 +30,20 @@ def build_page() -> gr.Blocks:
     with gr.Blocks(
         title=f"SeFa: {owner.title}", analytics_enabled=False, delete_cache=(3600, 3600)
     ) as blocks:
-        page = lay_parts(owner, start)
-        wire(page, blocks, start.opens, owner, start.model, engine.open_model(engine.EMBEDDED))
+        notices = [*owner.notices, *start.notices]
+        page = lay_parts(owner, start, notices)
+        opens = opener(start.opens, notices)
+        wire(page, blocks, opens, owner, start.model, engine.open_model(engine.EMBEDDED))
         publish()
     return blocks
 
 
-def lay_parts(owner: Settings, start: Start) -> Page:
+def lay_parts(owner: Settings, start: Start, notices: Sequence[str]) -> Page:
     """The components: images on the left, beside them what is one step away."""
     model, recipe = start.model, start.recipe
     keys = [strips.strip_key(recipe, row.step) for row in rows_shown(model, recipe, ())]
     first = frame(recipe, *start.frames, model.loaded.generator.resolution, keys)
-    initial = first_values(lay_out(model, recipe, [*owner.notices, *start.notices]))
+    initial = first_values(lay_out(model, recipe, notices))
 
     gr.HTML(heading(owner) + INTRO, elem_id="intro", apply_default_css=False)
     with gr.Row():

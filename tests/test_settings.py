@@ -204,6 +204,16 @@ def test_a_hub_that_is_away_or_slow_keeps_no_page_from_starting(hub, monkeypatch
     assert first_recipe(found).model.name == MINE
 
 
+def test_what_is_left_out_is_said_when_the_model_is_there_too(hub, monkeypatch):
+    found = set_to(monkeypatch, SEFA_MODELS=f"{MINE} nonsense")
+    start = first_recipe(found)
+    open_first = events.opener(start.opens, [*found.notices, *start.notices])
+    updates = open_first(request())
+    assert shown(updates)["shown_model"] == MINE and "nonsense" in notice_of(updates)
+    # A link is somebody else's, and brings its own.
+    assert notice_of(open_first(request(v="1", model=MINE))) == ""
+
+
 def test_a_model_that_does_not_load_is_a_notice(hub, monkeypatch):
     broken = "user/broken/model.safetensors"
     found = set_to(monkeypatch, SEFA_MODELS=broken)

@@ -192,11 +192,9 @@ def save_animation(model, recipe, asked, report) -> list[tuple[str, bytes]]:
     """The chosen sample, or all, moved along the directions that were picked, one after another."""
     picked, kind, easing, seconds, loop, everybody = asked.values[len(CONTROLS) + MAX_SEMANTICS :]
     rows = rows_shown(model, recipe, brushed_of(asked.values))
-    picked = [
-        integer(i, "A direction", 0, len(rows) - 1) for i in list(picked or [])[:MAX_SEMANTICS]
-    ]
-    if not picked:
+    if not isinstance(picked, list) or not picked:
         raise UserError("Pick at least one direction to animate.")
+    picked = [integer(i, "A direction", 0, len(rows) - 1) for i in picked[:MAX_SEMANTICS]]
     kind, easing = str(kind), str(easing)
     if not everybody:
         recipe = one_of(recipe, asked.sample)

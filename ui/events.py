@@ -90,14 +90,19 @@ def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any
     return open_query(link_of(request), show_bytes(progress))
 
 
-def opener(opens: str) -> Callable[..., Any]:
-    """`open_link` for a page that opens the query `opens` where there is no link."""
+def opener(opens: str, notices: Sequence[str] = ()) -> Callable[..., Any]:
+    """`open_link` for a page that opens the query `opens` where there is no link.
+
+    notices: what it says then beside what the query brings: else that would take their place.
+    """
 
     def open_link_or_first(
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Any:
-        return open_query(link_of(request) or opens, show_bytes(progress))
+        if link := link_of(request):
+            return open_query(link, show_bytes(progress))
+        return open_query(opens, show_bytes(progress), first=notices)
 
     return open_link_or_first
 
@@ -132,10 +137,12 @@ def open_query(
     query: str | Mapping[str, Any],
     report: checkpoints.Progress | None = None,
     brushed: Sequence[Brushed] = (),
+    first: Sequence[str] = (),
 ) -> Any:
     """The page as a query describes it; as it is for an empty one.
 
-    What cannot be had is a notice, and the embedded model shows. `brushed`: of the same model.
+    What cannot be had is a notice, after those in `first`, and the embedded model shows.
+    `brushed`: of the same model.
     """
     if not query:
         return gr.skip()
@@ -151,7 +158,7 @@ def open_query(
         model = engine.open_model(engine.EMBEDDED)
         recipe = replace(recipe, model=model.name, layers="all", **NOTHING_SET)
     recipe, misfits = fit_to(model, recipe)
-    return lay_out(model, recipe, [*notices, *misfits], brushed)
+    return lay_out(model, recipe, [*first, *notices, *misfits], brushed)
 
 
 def choose_event(progress: gr.Progress = gr.Progress(), *values: Any) -> list[Any]:  # noqa: B008

@@ -4,6 +4,7 @@ Everything a visitor does is private; the public API is wired in `publish`.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +86,15 @@ class Page:
         return {"outputs": self.everything, **PRIVATE, **IN_PARALLEL, **progress}
 
 
-def wire(page: Page, blocks: gr.Blocks, opens: str, owner: Settings, *models: engine.OpenModel):
-    """All events of the page. opens: the query that it opens for a visitor without a link; models:
-    those whose curated seeds Random knows.
+def wire(
+    page: Page,
+    blocks: gr.Blocks,
+    opens: Callable[..., Any],
+    owner: Settings,
+    *models: engine.OpenModel,
+) -> None:
+    """All events of the page. opens: what it does for a visitor who comes; models: those whose
+    curated seeds Random knows.
     """
     wire_drawing(page)
     wire_rows(page)
@@ -179,7 +186,7 @@ def wire_tools(page: Page, *models: engine.OpenModel) -> None:
     ).then(**page.draw)
 
 
-def wire_opening(page: Page, blocks: gr.Blocks, opens: str) -> None:
+def wire_opening(page: Page, blocks: gr.Blocks, opens: Callable[..., Any]) -> None:
     """What brings other sliders: a choice, a link, a step back, a saved image, what was measured."""
     named = page.named
     chosen = gr.on(
@@ -195,7 +202,7 @@ def wire_opening(page: Page, blocks: gr.Blocks, opens: str) -> None:
         js=sends("restoring"),
         **page.opening,
     )
-    opened = blocks.load(events.opener(opens), None, **page.opening)
+    opened = blocks.load(opens, None, **page.opening)
     for event in (chosen, opened, restored):
         event.success(**page.draw)
         event.success(
