@@ -182,7 +182,7 @@ def page_chunks(grid: TraversalGrid, order: str) -> Iterator[str]:
     by = "by sample" if order == "sample_first" else "by semantic"
     yield from head(f"{grid.model}: semantics {by}", _STYLE, _SCRIPT)
     yield from _heading(grid, order)
-    yield "<table>\n" + _column_headers(grid, order) + "<tbody>\n"
+    yield "<main>\n<table>\n" + _column_headers(grid, order) + "<tbody>\n"
     group = None
     for sample, semantic in _pairs(grid, order):
         starts_group, group = (
@@ -205,7 +205,7 @@ def methods_chunks(comparison: MethodComparison) -> Iterator[str]:
     yield from _methods_heading(comparison)
     steps, width = len(first.distances), first.image_size[0]
     full, least = (f"calc(20.5rem + {steps * size}px)" for size in (width + 8, 56))
-    yield f'<table style="--full: {full}; --least: {least}">\n'
+    yield f'<main>\n<table style="--full: {full}; --least: {least}">\n'
     yield _methods_column_headers(first) + "<tbody>\n"
     for sample in range(len(first.samples)):
         for direction in range(first.num_semantics):
@@ -487,7 +487,7 @@ header .wide, header .narrow { margin: .5rem 0 0; }
 }
 """
 
-_END = f"</tbody>\n</table>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+_END = f"</tbody>\n</table>\n</main>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
 
 
 # ----------------------------------------------------------------------------- files

@@ -324,7 +324,7 @@ def _data(strips: Sequence[Strip], places: Sequence[Sequence[int]], images: Sequ
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --ink: #1b1b1f; --soft: #5c5c66; --line: #d8d8de;
-  --mark: #6366f1; }
+  --mark: #4f46e5; }
 @media (prefers-color-scheme: dark) {
   :root { --back: #17171b; --ink: #ececf0; --soft: #a3a3ae; --line: #3a3a42; --mark: #8b8dfa; }
 }

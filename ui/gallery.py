@@ -54,7 +54,7 @@ def gallery(first: dict[str, Any] | None) -> gr.HTML:
         first,
         html_template=asset("gallery.html"),
         css_template=asset("gallery.css"),
-        js_on_load=asset("gallery.js", "history.js", "keys.js", "first.js"),
+        js_on_load=asset("gallery.js", "history.js", "keys.js", "names.js", "first.js"),
         apply_default_css=False,
         elem_id="gallery",
         first=first and first["query"],  # a page as it opens needs no long address

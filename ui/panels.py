@@ -94,18 +94,18 @@ def export_panel(initial: dict[str, dict]) -> ExportPanel:
         panel.buttons[name] = gr.Button(text, elem_id=f"save-{name}", min_width=110, size="sm")
 
     part("share")
-    gr.Markdown("### Save", elem_classes="section")
+    gr.Markdown("## Save", elem_classes="section")
     with gr.Row():
         button("image", "Image")
         button("grid", "All samples")
         button("pages", "Two pages, as in the paper")
         button("teaser", "Teaser: sliders in one file")
-    gr.Markdown("### Save the directions", elem_classes="section")
+    gr.Markdown("## Save the directions", elem_classes="section")
     with gr.Row():
         button("directions", "Directions (.safetensors)")
         button("vectors", "Vectors (.npy)")
         button("names", "Names (.json)")
-    gr.Markdown("### Save an animation", elem_classes="section")
+    gr.Markdown("## Save an animation", elem_classes="section")
     panel.options["moves"] = gr.Dropdown(
         multiselect=True,
         label="Of these directions, one after another",

@@ -57,7 +57,7 @@ def say_kept(model: engine.OpenModel, labels: Labels, kept: Sequence[Edit]) -> s
 def say(notices: Sequence[str]) -> dict:
     """The notice above the gallery, with whatever a stranger wrote in it shown as text."""
     lines = "<br>".join(html.escape(notice) for notice in dict.fromkeys(notices))
-    return gr.update(value=f"<div role='status'>{lines}</div>", visible=bool(notices))
+    return gr.update(value=f"<div>{lines}</div>", visible=bool(notices))
 
 
 def in_one_sentence(function: Callable) -> Callable:

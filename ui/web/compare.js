@@ -33,4 +33,5 @@ watch('value', () => {
     line.append(name, film);
     return line;
   }));
+  page.say?.('The methods are compared: a row for each direction of each method.');
 });

@@ -3,11 +3,11 @@
 //   dragging    whether a slider is held
 //   sample      which image strips and the brush are of
 //   frame       the frame that is shown
-//   preview, overlay, hold, one, link: see below
+//   preview, overlay, hold, one, link, say: see below
 const page = (window.sefa ??= {sequence: 0, dragging: false});
 const root = document.documentElement;
 const frames = element.querySelector('.frames');
-const problem = element.querySelector('.problem');
+const problem = element.querySelector('.problem'), note = element.querySelector('.note');
 const tools = element.querySelector('.tools');
 const said = element.querySelector('.said');
 let shown = -1, base = null, address = 0;
@@ -34,7 +34,8 @@ function paint(frame) {
     return;
   }
   shown = frame.sequence;
-  complain(frame.note ?? '');
+  complain('');
+  if (note.textContent !== (frame.note ?? '')) note.textContent = frame.note ?? '';
   const n = frame.after.length;
   if (frames.children.length !== n) {
     frames.replaceChildren(...frame.after.map((uri, i) => {
@@ -77,6 +78,14 @@ function complain(text) {
   problem.hidden = !text;
 }
 
+// What is seen at once and has to be said to who does not see it.
+let quiet = 0;
+page.say = text => {
+  said.textContent = text;
+  clearTimeout(quiet);
+  quiet = setTimeout(() => { said.textContent = ''; }, 4000);
+};
+
 // The address of what is shown: without a theme, or the Hub's token in __sign.
 page.link = (more = '') => {
   const url = new URL(window.location.href);
@@ -97,7 +106,12 @@ function select(i) {
   [...frames.children].forEach((figure, j) => {
     const chosen = j === page.sample;
     figure.classList.toggle('chosen', chosen && n > 1 || frames.dataset.one === 'true' && chosen);
-    if (n > 1) figure.setAttribute('aria-current', chosen);
+    figure.setAttribute('aria-label', `Sample ${j + 1} of ${n}`);
+    if (n < 2) figure.removeAttribute('tabindex');
+    else {                                     // one stop for Tab; arrows go on from there
+      figure.tabIndex = chosen ? 0 : -1;
+      figure.setAttribute('aria-current', chosen);
+    }
   });
   const figure = frames.children[page.sample];
   if (frames.dataset.one === 'true' && n > 1) {
@@ -132,6 +146,16 @@ for (const [name, by] of [['previous', -1], ['next', 1]]) {
   button.addEventListener('click', () => walk(by));
   walking.append(button);
 }
+
+frames.addEventListener('keydown', event => {
+  const by = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+  if (!by || event.target.tagName !== 'FIGURE' || event.ctrlKey || event.altKey || event.metaKey) {
+    return;
+  }
+  event.preventDefault();
+  walk(by);
+  frames.children[page.sample].focus();
+});
 
 // --- before and after: views, the split, and what is held ---
 element.querySelectorAll('.views button').forEach(button => button.addEventListener('click', () => {
@@ -217,8 +241,8 @@ const copy = tools.querySelector('.copy');
 copy.addEventListener('click', async () => {
   await page.copy(page.link(root.dataset.embed ? 'embed=1&' : ''));
   copy.classList.add('done');
-  said.textContent = 'The link is copied.';
-  setTimeout(() => { copy.classList.remove('done'); said.textContent = ''; }, 1500);
+  page.say('The link is copied.');
+  setTimeout(() => copy.classList.remove('done'), 1500);
 });
 for (const name of ['reset', 'random']) {
   tools.querySelector(`.${name}`).addEventListener(

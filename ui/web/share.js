@@ -30,6 +30,7 @@ element.querySelectorAll('.field button').forEach(button => {
     await page.copy(text.value, text);
     button.textContent = 'Copied';
     button.classList.add('done');
+    page.say?.('Copied.');
     setTimeout(() => { button.textContent = words; button.classList.remove('done'); }, 1500);
   });
 });
