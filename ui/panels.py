@@ -66,14 +66,11 @@ def direction_controls(initial: dict[str, dict]) -> Controls:
         elem_id="custom-layers",
         **initial["custom"],
     )
-    with gr.Row():
-        c["order"] = gr.Radio(
-            ORDER_CHOICES, label="Order", elem_id="order", min_width=400, **initial["order"]
-        )
-        c["num_semantics"] = gr.Slider(
-            1, MAX_SEMANTICS, step=1, label="How many", min_width=120, buttons=[],
-            elem_id="num-semantics", **initial["num_semantics"],
-        )  # fmt: skip
+    c["order"] = gr.Radio(ORDER_CHOICES, label="Order", elem_id="order", **initial["order"])
+    c["num_semantics"] = gr.Slider(
+        1, MAX_SEMANTICS, step=1, label="How many", buttons=[],
+        elem_id="num-semantics", **initial["num_semantics"],
+    )  # fmt: skip
     return c
 
 
