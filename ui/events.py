@@ -43,13 +43,8 @@ from ui.controls import (
 )
 from ui.gallery import frame
 from ui.layout import brushed_of, lay_out
-from ui.rows import (
-    say_layers,
-    selections,
-)
+from ui.rows import say_layers, selections
 from ui.texts import in_one_sentence, say
-
-PAPER = "https://arxiv.org/abs/2007.06600"
 
 ANSWERS = itertools.count()
 # Of a recipe whose model is not the one that shows.
