@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from playwright.sync_api import Browser, Frame, Page, sync_playwright
@@ -126,11 +127,27 @@ def optimizer() -> bytes:
 def save(name: str, content: bytes) -> None:
     """A screenshot in 256 colours, which takes a third of the room; dithered where that is small."""
     image, path = Image.open(io.BytesIO(content)).convert("RGB"), DOCS / f"{name}.png"
-    plain = image.quantize(256)
-    image.quantize(palette=plain, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
-    if path.stat().st_size > MOST_BYTES:
-        plain.save(path, optimize=True)
+    for dither in (Image.Dither.FLOYDSTEINBERG, Image.Dither.NONE):
+        in_256_colours(image, dither).save(path, optimize=True)
+        if path.stat().st_size <= MOST_BYTES:
+            break
     print(f"docs/{path.name}: {image.width} x {image.height}, {path.stat().st_size / 1e3:.0f} kB")
+
+
+def in_256_colours(image: Image.Image, dither: Image.Dither, exact: int = 48) -> Image.Image:
+    """The colours of the page itself as they are, and the best ones for the images on it."""
+    pixels = np.asarray(image).astype(np.int32) @ (1 << 16, 1 << 8, 1)  # [H, W]
+    found, counts = np.unique(pixels, return_counts=True)
+    most = found[np.argsort(-counts)[:exact]]
+    of_page = np.stack([most >> 16, most >> 8 & 255, most & 255], axis=1).flatten().tolist()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(of_page + image.quantize(256 - exact).getpalette())
+    indices = np.array(image.quantize(palette=palette, dither=dither))
+    for index, colour in enumerate(most):  # Pillow takes near ones for the same
+        indices[pixels == colour] = index
+    result = Image.fromarray(indices, "L")
+    result.putpalette(palette.getpalette())
+    return result
 
 
 # --- the pictures -----------------------------------------------------------------------------------
@@ -182,7 +199,7 @@ def brush(browser: Browser, url: str) -> bytes:
 
 def compare(browser: Browser, url: str) -> bytes:
     """The split view, and three methods on one image."""
-    page = visit(browser, f"{url}/?v=1&seed=49&n=4&layers=0-1&edits=0-1:6:3.5", (1100, 900))
+    page = visit(browser, f"{url}/?v=1&seed=49&n=4&layers=0-1&edits=0-1:6:3", (1100, 900))
     page.get_by_role("tab", name="Compare").click()
     page.locator("#panel-compare .split").click()
     page.locator("#panel-compare .go").click()
@@ -192,7 +209,9 @@ def compare(browser: Browser, url: str) -> bytes:
 
 def export(browser: Browser, url: str) -> bytes:
     """Everything that can be taken away."""
-    page = visit(browser, f"{url}/?v=1&seed=49&n=4&layers=0-1&edits=0-1:6:3.5", (1280, 1180))
+    page = visit(
+        browser, f"{url}/?v=1&seed=49&n=4&layers=named&order=effect&k=8&edits=0-1:6:3", (1280, 1180)
+    )
     page.get_by_role("tab", name="Export").click()
     page.evaluate(
         """() => document.querySelectorAll('.share :is(input, textarea)').forEach(field => {
@@ -221,7 +240,7 @@ def embed(browser: Browser, url: str) -> bytes:
 
 def own(browser: Browser, url: str) -> bytes:
     """The page of somebody who set the variables."""
-    page = visit(browser, url, (1280, 1140))
+    page = visit(browser, url, (1280, 980))
     page.wait_for_function(f"{FRAMES}.dataset.query.includes('you/your-model')")
     return shoot(page)
 
