@@ -313,7 +313,8 @@ def load_model(source: str) -> tuple[LoadedModel, Labels]:
 def fit_to(model: LoadedModel, recipe: Recipe) -> tuple[Recipe, list[str]]:
     """`fit` for this model."""
     generator = model.generator
-    return fit(recipe, generator.num_ws, generator.w_dim, generator.label_dim)
+    sizes = generator.num_ws, generator.w_dim, generator.label_dim
+    return fit(recipe, *sizes, has_noise=generator.has_noise)
 
 
 def draw(model: LoadedModel, recipe: Recipe) -> np.ndarray:

@@ -7,12 +7,16 @@ import sys
 
 import pytest
 import yaml
+from PIL import Image
 
 import checkpoints
-from sefa import Recipe, convert
+from scripts import screenshots
+from sefa import Recipe, convert, draw
+from sefa.animation import frame_size
 from sefa.generators import FAMILIES
 from tests.helpers import tiny_stylegan2
 from tests.serving import ROOT
+from ui.settings import MAX_DESCRIPTION, MAX_TITLE, heading, settings
 
 DUPLICATE = ROOT / "docs" / "duplicate.md"
 TEMPLATE = ROOT / "docs" / "model-card-template.md"
@@ -40,8 +44,9 @@ def test_links_lead_somewhere(path):
         text = re.sub(r"````markdown\n.*?````", "", text, flags=re.DOTALL)
     for target in re.findall(r"\]\(((?!http)[^)]+)\)", text):
         file, _, anchor = target.partition("#")
-        assert (path.parent / file).is_file(), target
-        assert not anchor or anchor in anchors(path.parent / file), target
+        leads_to = path.parent / file if file else path
+        assert leads_to.is_file(), target
+        assert not anchor or anchor in anchors(leads_to), target
 
 
 # -------------------------------------------------------------------------- duplicating the Space
@@ -78,6 +83,44 @@ def test_its_examples_of_variables_are_valid():
     recipe, notices = Recipe.from_query(examples["SEFA_RECIPE"])
     assert recipe.model == models[0].name and recipe.layers == "0-1" and not notices
     assert examples["SEFA_NAMES"] in README.read_text()
+    found = settings(examples)
+    assert not found.notices and found.models == tuple(models)
+    assert "<a href=" in heading(found)
+    for most in (MAX_TITLE, MAX_DESCRIPTION):
+        assert f"at most {most} characters" in DUPLICATE.read_text()
+
+
+def test_its_pictures_are_of_its_examples():
+    # own.png is of these; names are those that ship.
+    rows = re.findall(
+        r"^\| `(SEFA_\w+)` \| .* \| `([^`|]+)` \|$", DUPLICATE.read_text(), re.MULTILINE
+    )
+    assert dict(rows) | {"SEFA_NAMES": "demo_model/labels.json"} == screenshots.OWN
+    assert f"{screenshots.YOURS}`" in DUPLICATE.read_text()
+
+
+def test_every_picture_is_made_by_a_script_and_small():
+    made = {*screenshots.PICTURES, "regions"}  # that one is by benchmarks/regions.py
+    pictures = {path.stem: path for path in (ROOT / "docs").glob("*.png")}
+    assert set(pictures) == made
+    assert all(p.stat().st_size < 300_000 for name, p in pictures.items() if name != "regions")
+    shown = README.read_text() + DUPLICATE.read_text()
+    assert all(f"{name}.png" in shown for name in made)
+    with Image.open(ROOT / "docs" / "thumbnail.png") as thumbnail:
+        assert thumbnail.size == (1200, 630)
+
+
+def test_the_animation_loops_and_can_be_made_again():
+    options = draw.option_parser().parse_args([*screenshots.ANIMATION, "edit.webp"])
+    recipe, notices = Recipe.from_query(options.recipe)
+    moves = [draw.parse_move(text) for text in options.along]
+    assert not notices and recipe.model in checkpoints.CATALOGUE
+    path = ROOT / "docs" / "edit.webp"
+    assert path.stat().st_size < 1_000_000
+    with Image.open(path) as animation:
+        assert animation.n_frames <= options.frames * len(moves) and animation.n_frames > 50
+        assert animation.info["loop"] == 0
+        assert animation.size[::-1] == frame_size(options.size, recipe.num_samples)
 
 
 # -------------------------------------------------------------------------------------- the cards

@@ -1,8 +1,10 @@
 """The README is true: its pins agree, its commands and options exist, its examples run."""
 
 import hashlib
+import html
 import inspect
 import json
+import math
 import os
 import re
 import shlex
@@ -18,13 +20,14 @@ import yaml
 
 import checkpoints
 import sefa
-from sefa import Recipe, convert
+from sefa import Recipe, convert, draw
 from sefa.__main__ import option_parser
 from sefa.editing import MAX_NAMES, MAX_TERMS, Named
 from sefa.labels import parse_labels
+from sefa.teaser import MAX_BYTES, MAX_STRIPS
 from tests.conftest import missing
 from tests.helpers import tiny_stylegan2
-from ui import api
+from ui import api, engine
 from ui.settings import MAX_DESCRIPTION, MAX_TITLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,10 +64,15 @@ def test_front_matter_has_what_a_space_needs():
 
 
 def test_pictures_and_links_to_files_are_there():
-    paths = re.findall(r"\]\(((?!http)[^)]+)\)", BODY) + re.findall(r'src="([^"]+)"', BODY)
+    paths = re.findall(r"\]\(((?!http)[^)]+)\)", BODY) + re.findall(r'src="((?!http)[^"]+)"', BODY)
     assert len(paths) >= 4
+    headings = re.findall(r"^#+ (.*)$", BODY, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
     for path in [*paths, FACTS["thumbnail"]]:
-        assert (ROOT / path).is_file(), path
+        if path.startswith("#"):
+            assert path[1:] in anchors, path
+        else:
+            assert (ROOT / path).is_file(), path
 
 
 def test_the_two_commands():
@@ -83,7 +91,56 @@ def test_the_command_line_example_is_valid():
     options = option_parser().parse_args(words[3:])
     assert options.model in checkpoints.CATALOGUE
     named = set(re.findall(r"`(--[a-z_]+)", BODY))
-    assert named <= set(option_parser().format_help().replace(",", " ").split())
+    known = option_parser().format_help() + draw.option_parser().format_help()
+    assert named <= set(known.replace(",", " ").split())
+
+
+def test_the_drawing_examples_are_valid(tmp_path, monkeypatch):
+    (block,) = [block for block in blocks("bash") if "sefa.draw" in block]
+    commands = [shlex.split(line) for line in block.strip().splitlines()]
+    monkeypatch.chdir(tmp_path)
+    for i, words in enumerate(commands):
+        assert words[:3] == ["python", "-m", "sefa.draw"]
+        few = [] if i == 0 else ["--frames", "5"]  # the last one counts; the rest is as it stands
+        assert draw.main([*words[3:], *few]) == 0
+    made = [path.suffix for path in tmp_path.iterdir()]
+    assert sorted(made) == [".gif", ".html", ".mp4", ".png", ".webp"]
+
+
+def test_the_iframe_is_what_the_page_gives():
+    (snippet,) = blocks("html")
+    source = html.unescape(re.search(r'src="([^"]+)"', snippet)[1])
+    recipe, notices = Recipe.from_query(source.partition("__theme=dark&")[2])
+    assert not notices and recipe.model == "avatars" and "?embed=1&" in source
+    script = (ROOT / "ui/web/share.js").read_text()
+    for attribute in re.findall(r'[a-z]+="[^"]+"', snippet)[1:]:
+        assert attribute in script, attribute
+
+
+def test_what_runs_where_says_what_the_code_does():
+    (section,) = re.findall(r"## What runs where.*?\n## ", BODY, re.DOTALL)
+    assert f"at most {engine.LIVE_SECONDS} s" in section
+    assert f"{engine.GPU_START_SECONDS:g} s, and the time to load the file" in section
+    assert f"{engine.GPU_BYTES_PER_SECOND / 1e6:.0f} MB/s" in section
+    assert f"{engine.GPU_PIXELS_PER_SECOND / 1e6:.0f} million pixels a second" in section
+    assert f"between {engine.GPU_LEAST} and {engine.GPU_MOST} s" in section
+    assert f"in {engine.CPU_SECONDS:g} s an image" in section and engine.WARM_SECONDS == 60
+    sizes = [m.size_mb for m in checkpoints.CATALOGUE.values() if m.size_mb]
+    assert f"{min(sizes)} to {max(sizes)} MB in the catalogue" in section
+    assert engine.MODELS._max_loaded == 4 and "Four models stay in memory" in section
+    large = checkpoints.CATALOGUE["stylegan2_ffhq"]
+    images = 4 * 1024**2 / engine.GPU_PIXELS_PER_SECOND
+    load = large.size_mb * 1e6 / engine.GPU_BYTES_PER_SECOND
+    first, then = engine.GPU_START_SECONDS + load + images, engine.GPU_START_SECONDS + images
+    assert f"so {math.ceil(first)} s for" in section and f"and {math.ceil(then)} s after" in section
+
+
+def test_the_size_of_a_teaser_is_told():
+    assert f"at most {MAX_BYTES / 1e6:g} MB with up to {MAX_STRIPS} sliders" in BODY
+
+
+def test_the_notebook_is_there_and_its_command_is_not_one_of_the_two():
+    assert "`pip install jupyterlab ipywidgets && jupyter lab notebooks/sefa.ipynb`" in BODY
 
 
 def test_the_example_of_names_is_valid():

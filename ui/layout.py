@@ -34,8 +34,6 @@ from ui.rows import (
 )
 from ui.texts import say, say_found, say_kept, say_model
 
-PAPER = "https://arxiv.org/abs/2007.06600"
-
 
 def lay_out(
     model: engine.OpenModel,
