@@ -84,6 +84,29 @@ def test_a_link_and_a_png_are_recipes_too(model, tmp_path):
     assert run(third, second) == 0 and first.read_bytes() == second.read_bytes()
 
 
+def test_a_picture_or_link_that_somebody_sent_chooses_no_model(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SEFA_MODELS", "")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    theirs = replace(RECIPE, model="some/body/model.pth", edits=())
+    png, out = tmp_path / "theirs.png", tmp_path / "out.png"
+    png.write_bytes(png_bytes(np.zeros((2, 2, 3), np.uint8), theirs))
+    for recipe in (png, f"https://example.org/?{theirs.to_query()}"):
+        said = refused(capsys, recipe, out)
+        assert "neither in the catalogue nor in SEFA_MODELS" in said
+        assert said.rstrip().endswith("--model some/body/model.pth.") and not out.exists()
+    assert run(png, out, "--model", tiny) == 0  # whoever types a name owns the machine
+    monkeypatch.setenv("SEFA_MODELS", theirs.model)
+    assert "neither in" not in refused(capsys, png, out)  # it is looked for
+
+
+def test_what_the_model_lacks_is_told(tmp_path, capsys):
+    out = tmp_path / "out.png"
+    assert run("v=1&n=1&noise=3&edits=63:0:1", out) == 0
+    said = capsys.readouterr().err
+    assert "The noise seed 3 was left out: this model has no noise." in said
+    assert "The edit 63:0:1 was left out" in said
+
+
 def test_one_sample_is_drawn_alone(model, tmp_path, capsys):
     out = tmp_path / "one.png"
     assert run(RECIPE.to_query(), out, "--sample", 2) == 0
