@@ -324,7 +324,7 @@ def test_embedded_in_a_page_of_another_origin(visit, contexts, owner, elsewhere,
         f"() => Number(document.querySelector('{FRAMES}').dataset.sequence) > 0"
     )
     assert frame.locator("#semantic-0 input[type=range]").is_visible() and frames.is_visible()
-    for hidden in ("#intro", "#tabs", "#panel-explore", "#panel-edit", "#panel-export", "footer"):
+    for hidden in ("#intro p", "#tabs", "#panel-explore", "#panel-edit", "#panel-export", "footer"):
         assert not frame.locator(hidden).first.is_visible(), hidden
     assert inside.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
     wide = "document.documentElement.scrollWidth - window.innerWidth"

@@ -3,6 +3,7 @@
 Only the service that hands out GPUs is replaced (`spaces.zero.client`), and the worker's CUDA.
 """
 
+import multiprocessing
 import os
 import pickle
 import sys
@@ -61,11 +62,12 @@ def zero_gpu(monkeypatch, schedule, task=engine.synthesize):
     monkeypatch.setattr(wrappers, "worker_init", lambda **about: None)
     decorated = wrappers.regular_function_wrapper(task, engine.gpu_seconds, None)
     monkeypatch.setattr(engine, "synthesize_on_gpu", decorated)
-    workers = decorated.__closure__[decorated.__code__.co_freevars.index("workers")].cell_contents
-    yield asked
-    for worker in workers.values():
-        worker.process.terminate()
-        worker.process.join()
+    try:
+        yield asked
+    finally:  # one that lived on would hold what it was forked with open, the browser's pipe too
+        for worker in multiprocessing.active_children():
+            worker.kill()
+            worker.join()
 
 
 def granted():
