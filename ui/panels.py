@@ -128,6 +128,7 @@ def export_panel(initial: dict[str, dict]) -> ExportPanel:
         panel.options["everybody"] = gr.Checkbox(
             False, label="All samples", elem_id="animate-all", min_width=120
         )
-    button("animation", "Animation")
+    with gr.Row():
+        button("animation", "Animation")
     panel.status = gr.HTML("", elem_id="export-status", min_height=28)
     return panel
