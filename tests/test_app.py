@@ -269,7 +269,7 @@ def test_a_kept_edit_that_the_model_cannot_do_is_one_sentence(kept):
 
 
 def open_link(**query):
-    return events.open_link(SimpleNamespace(query_params=query))
+    return events.opener("")(SimpleNamespace(query_params=query))
 
 
 def test_no_query_leaves_the_page_as_it_is():
@@ -786,7 +786,7 @@ def test_a_download_is_reported_to_the_page(hub):
     assert reports[-1] == (size, size)
     # Gradio looks for a Progress before *args only; where it finds none, nothing is ever shown.
     assert special_args(events.choose_event)[1] == 0
-    assert special_args(events.open_link)[1] == 1
+    assert special_args(events.opener(""))[1] == 1
 
 
 def test_a_page_whose_model_is_gone_shows_another(hub):

@@ -264,9 +264,9 @@ def test_on_zero_gpu_others_models_are_drawn_for_visitors_only(hub, monkeypatch)
 
 def test_a_link_that_names_a_model_and_nothing_else_opens_its_first_look():
     expected = first_look(engine.open_model("avatars"))
-    values = shown(events.open_link(request(model="avatars")))
+    values = shown(events.opener("")(request(model="avatars")))
     assert (values["seed"], values["layers"]) == (expected.seed, expected.layers)
-    assert shown(events.open_link(request(v="1", model="avatars")))["layers"] == "all"
+    assert shown(events.opener("")(request(v="1", model="avatars")))["layers"] == "all"
 
 
 # --- what the page says ---------------------------------------------------------------------------

@@ -80,18 +80,14 @@ def in_the_notice(function: Callable) -> Callable:
     return wrapped
 
 
-def open_link(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
-    """The page as the link's query describes it; the page as it is when there is none."""
-    return open_query(link_of(request), show_bytes(progress))
-
-
 def opener(opens: str, notices: Sequence[str] = ()) -> Callable[..., Any]:
-    """`open_link` for a page that opens the query `opens` where there is no link.
+    """The event of a page that opens: it shows what the link's query says, and without a link the
+    query `opens`, or where that is "" the page as it is.
 
     notices: what it says then beside what the query brings: else that would take their place.
     """
 
-    def open_link_or_first(
+    def open_link(
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Any:
@@ -99,7 +95,7 @@ def opener(opens: str, notices: Sequence[str] = ()) -> Callable[..., Any]:
             return open_query(link, show_bytes(progress))
         return open_query(opens, show_bytes(progress), first=notices)
 
-    return open_link_or_first
+    return open_link
 
 
 def link_of(request: gr.Request) -> dict[str, str]:
