@@ -26,6 +26,13 @@ def history(visitor) -> tuple[bool, bool]:
     )
 
 
+def remembered(visitor, count: int) -> None:
+    """Waits until so many steps back are there: what is shown is remembered once it is at rest."""
+    visitor.page.wait_for_function(
+        "n => document.querySelector('#gallery .undo').dataset.place === String(n)", arg=count
+    )
+
+
 def settled_history(visitor, undo: bool, redo: bool) -> None:
     visitor.page.wait_for_function(
         f"""() => !document.querySelector('#gallery .undo').disabled === {json.dumps(undo)}
@@ -138,6 +145,7 @@ def test_undo_and_redo(visit, server, phone):
     visitor = visit(server.url, PLAIN, phone=phone).settled()
     page = visitor.page
     settled_history(visitor, False, False)
+    remembered(visitor, 0)
     states = [Recipe()]
     for i, units in ((0, 2.0), (1, -3.0), (0, 1.0)):
         visitor.set(i, units)
@@ -146,7 +154,7 @@ def test_undo_and_redo(visit, server, phone):
         }
         states.append(Recipe(edits=tuple(edits[k] for k in sorted(edits))))
         visitor.wait(states[-1])
-        page.wait_for_timeout(500)  # it comes to rest
+        remembered(visitor, len(states) - 1)
     for state in reversed(states[:-1]):
         page.click("#gallery .undo")
         visitor.wait(state)
@@ -169,18 +177,18 @@ def test_undo_and_redo(visit, server, phone):
 def test_what_was_picked_is_undone_too(visit, server):
     visitor = visit(server.url, PLAIN).settled()
     page = visitor.page
-    settled_history(visitor, False, False)
+    remembered(visitor, 0)
     visitor.show("Explore")
     page.get_by_text("Coarse 0–1").first.click()
     visitor.wait(Recipe(layers="0-1"))
-    settled_history(visitor, True, False)
+    remembered(visitor, 1)
     page.click("#semantic-0 .pencil")
     page.keyboard.type("Something")
     page.keyboard.press("Enter")
     page.wait_for_function(
         f"() => document.querySelector('{FRAMES}').dataset.query.includes('names=')"
     )
-    page.wait_for_timeout(500)
+    remembered(visitor, 2)
     page.click("#gallery .undo")
     visitor.wait(Recipe(layers="0-1"))
     page.click("#gallery .undo")

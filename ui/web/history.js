@@ -20,6 +20,7 @@ function rest(frame) {
 function offer() {
   undo.disabled = place <= 0;
   redo.disabled = place >= past.length - 1;
+  undo.dataset.place = place;                  // says how much is remembered, for who watches
 }
 function go(by) {
   if (!(place + by >= 0 && place + by < past.length)) return;
