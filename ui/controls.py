@@ -118,22 +118,27 @@ def read_noise(text: Any) -> int | None:
     return integer(text, "The noise seed", 0, MAX_SEED)
 
 
-def link_told(text: Any) -> str:
-    """Where the page is, of what a script of it adds: {"link"}; "" unless anybody can open it."""
+def told(text: Any) -> dict[str, Any]:
+    """What a script of the page adds to a request, an object as JSON; empty for anything else."""
     try:
-        link = json.loads(str(text)[: 2 * MAX_QUERY])["link"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return ""
+        found = json.loads(str(text)[: 2 * MAX_QUERY])
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def link_told(text: Any) -> str:
+    """Where the page is, of what is `told`: {"link"}; "" unless anybody can open it."""
+    link = told(text).get("link")
     return link if isinstance(link, str) and link.startswith("https://") else ""
 
 
 def sample_of(text: Any) -> int:
-    """Which sample is chosen, of what a script of the page adds: {"sample": i}. Raises `UserError`."""
-    try:
-        sample = json.loads(str(text)[: 2 * MAX_QUERY])["sample"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise UserError("This does not say which sample.") from None
-    return integer(sample, "The sample", 0, MAX_SAMPLES - 1)
+    """Which sample is chosen, of what is `told`: {"sample": i}. Raises `UserError`."""
+    found = told(text)
+    if "sample" not in found:
+        raise UserError("This does not say which sample.")
+    return integer(found["sample"], "The sample", 0, MAX_SAMPLES - 1)
 
 
 def read_steps(text: Any) -> list[Edit]:

@@ -74,10 +74,10 @@ def saves(function: Callable) -> Callable:
             progress(done / total if total else 0, desc=f"Drawing, {done} of {total}")
 
         try:
-            *values, told = inputs
+            *values, more = inputs
             recipe = read(values)
             model = engine.open_model(recipe.model)
-            asked = Asked(values, sample_of(told), link_told(told))
+            asked = Asked(values, sample_of(more), link_told(more))
             files = function(model, recipe, asked, report)
         except UserError as error:
             return None, f"<p class='problem' role='alert'>{html.escape(str(error))}</p>"

@@ -17,7 +17,6 @@ import gradio as gr
 import checkpoints
 from sefa.editing import (
     MAX_NAMES,
-    MAX_QUERY,
     MAX_SEMANTICS,
     Named,
     Recipe,
@@ -40,6 +39,7 @@ from ui.controls import (
     read_steps,
     sample_of,
     select_view,
+    told,
 )
 from ui.gallery import frame
 from ui.layout import brushed_of, lay_out
@@ -115,10 +115,7 @@ def restore(*inputs: Any, report: checkpoints.Progress | None = None) -> list[An
     Never raises: a bad part is a notice.
     """
     *values, restoring = inputs
-    try:
-        query = json.loads(str(restoring)[: 2 * MAX_QUERY])["query"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        query = ""
+    query = told(restoring).get("query")
     query = query if isinstance(query, str) else ""
     same = Recipe.from_query(query)[0].model == values[CONTROLS.index("shown_model")]
     return open_query(query or "v=1", report, brushed_of(values) if same else [])
@@ -302,12 +299,12 @@ def rename(*inputs: Any) -> list[Any]:
 
 def compare_event(progress: gr.Progress = gr.Progress(), *inputs: Any) -> dict[str, Any]:  # noqa: B008
     """The methods' strips of the sample in the last input, {"sample"}: {"rows"} or {"problem"}."""
-    *values, told = inputs
+    *values, more = inputs
     number = next(ANSWERS)  # two answers of the same value would be one to the page
     try:
         recipe = read(values)
         model = engine.open_model(recipe.model)
-        sample = sample_of(told)
+        sample = sample_of(more)
 
         def report(done: int, total: int) -> None:
             progress(done / total, desc=f"Measuring equal change, {done} of {total}")
