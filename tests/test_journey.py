@@ -111,7 +111,10 @@ def model(space) -> LoadedModel:
 
 
 def save(visitor: Visitor, name: str, folder: Path, count: int = 1) -> list[Path]:
-    """What a button of Export saves, under the names that the browser gives it."""
+    """What a button of Export saves, under the names that the browser gives it, in their order.
+
+    Of several files any may reach the browser first.
+    """
     downloads: list = []
 
     def note(download):
@@ -123,6 +126,7 @@ def save(visitor: Visitor, name: str, folder: Path, count: int = 1) -> list[Path
     while len(downloads) < count:
         visitor.page.wait_for_timeout(50)
     visitor.page.remove_listener("download", note)
+    downloads.sort(key=lambda download: download.suggested_filename)
     paths = [folder / download.suggested_filename for download in downloads]
     for download, path in zip(downloads, paths, strict=True):
         download.save_as(path)
