@@ -38,6 +38,7 @@ from numpy.random import RandomState  # named here, as numpy imports it when it 
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
+from sefa.generators.convolution import Conv3x3
 from sefa.generators.generator import MAX_RESOLUTION, Generator, Weights, positive
 from sefa.generators.imagenet import CLASS_NAMES
 
@@ -191,19 +192,26 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """x [N, in, H, W] -> [N, out, H, W], zero padding."""
+    """x [N, in, H, W] -> [N, out, H, W], zero padding; size: 1 or 3."""
 
     def __init__(self, weights: Weights, name: str, in_channels: int, size: int, bias: bool = True):
         super().__init__()
-        self.padding = size // 2
         self.out_channels = weights.shape(f"{name}.weight", 4)[0]
         shape = (self.out_channels, in_channels, size, size)
-        self.register_buffer("weight", weights.take(f"{name}.weight", *shape))
+        weight = weights.take(f"{name}.weight", *shape)
+        self.conv = Conv3x3(weight) if size == 3 else None
+        self.register_buffer("weight", None if size == 3 else weight)
         bias = weights.take(f"{name}.bias", self.out_channels) if bias else None
         self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, padding=self.padding)
+        if self.conv is None:
+            return F.conv2d(x, self.weight, self.bias)
+        return self.conv(x, finish=None if self.bias is None else self.finish)
+
+    def finish(self, part: Tensor, samples: slice, rows: slice) -> Tensor:
+        bias = self.bias[:, None, None]
+        return part + bias if part.requires_grad else part.add_(bias)
 
 
 class BatchNorm(nn.Module):

@@ -9,6 +9,52 @@ FIR_TAPS = (0.125, 0.375, 0.375, 0.125)
 BLUR_TAPS = (0.25, 0.5, 0.25)  # of StyleGAN's blur, likewise
 
 
+# On a CPU a pass over new memory takes ten times as long as one over memory in use, which the system
+# need not hand out and clear: so features that nobody needs again are changed where they are.
+
+
+def scale_(x: Tensor, factor: Tensor) -> Tensor:
+    """x * factor in the memory of x, which the caller gives up; elsewhere where a gradient is wanted."""
+    return x * factor if wants_gradient(x, factor) else x.mul_(factor)
+
+
+def affine_(x: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+    """x * factor + shift, in the memory of x as in `scale_`."""
+    if wants_gradient(x, factor, shift):
+        return torch.addcmul(shift, x, factor)
+    return torch.addcmul(shift, x, factor, out=x)
+
+
+def activate_(
+    x: Tensor,
+    factor: Tensor | None,
+    shift: Tensor,
+    noise: Tensor | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """leaky_relu(x * factor + shift + noise, 0.2) within +-clamp, in the memory of x as `scale_`.
+
+    x [N, C, H, W]; factor [N, C] (None: 1), shift [C], noise [H, W].
+    """
+    factor, shift = None if factor is None else factor[:, :, None, None], shift[:, None, None]
+    if wants_gradient(x, factor):
+        x = x + shift if factor is None else torch.addcmul(shift, x, factor)
+        x = F.leaky_relu(x if noise is None else x + noise, 0.2)
+        return x if clamp is None else x.clamp(-clamp, clamp)
+    x = x.add_(shift) if factor is None else torch.addcmul(shift, x, factor, out=x)
+    x = F.leaky_relu_(x if noise is None else x.add_(noise), 0.2)
+    return x if clamp is None else x.clamp_(-clamp, clamp)
+
+
+def pixel_norm_(x: Tensor) -> Tensor:
+    """`pixel_norm`, in the memory of x as in `scale_`."""
+    return scale_(x, (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt())
+
+
+def wants_gradient(*tensors: Tensor | None) -> bool:
+    return any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
 def pixel_norm(x: Tensor) -> Tensor:
     """x [N, C, ...] divided by its root mean square over C (Karras et al. 2018, section 4.2)."""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
@@ -21,18 +67,15 @@ def fir_kernel(like: Tensor, gain: float) -> Tensor:
 
 
 def fir_filter(x: Tensor, gain: float = 1.0) -> Tensor:
-    """[N, C, H, W] -> [N, C, H-1, W-1]: the low-pass filter with one row of padding a side.
+    """[N, C, H, W] -> [N, C, H-2, W-2]: the low-pass filter with one row of padding before the first.
 
-    Run as two one-dimensional passes, since the kernel is an outer product.
+    The last row and column of x must be zero: they are the padding after the last. Run as two
+    one-dimensional passes, since the kernel is an outer product.
     """
-    taps = torch.tensor(FIR_TAPS, dtype=x.dtype, device=x.device) * gain**0.5
+    taps = torch.tensor((*FIR_TAPS, 0.0), dtype=x.dtype, device=x.device) * gain**0.5
     channels = x.shape[1]
-    x = F.conv2d(
-        x, taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1), padding=(1, 0), groups=channels
-    )
-    return F.conv2d(
-        x, taps.view(1, 1, 1, 4).expand(channels, 1, 1, 4), padding=(0, 1), groups=channels
-    )
+    x = F.conv2d(x, depthwise(taps, 0, channels), padding=(1, 0), groups=channels)
+    return F.conv2d(x, depthwise(taps, 1, channels), padding=(0, 1), groups=channels)
 
 
 def upsample2x(x: Tensor) -> Tensor:

@@ -26,8 +26,9 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sefa.generators.convolution import Conv3x3, NearestUpConv3x3
 from sefa.generators.generator import Generator, Weights, positive
-from sefa.generators.ops import pixel_norm, upsampling_kernel
+from sefa.generators.ops import activate_, pixel_norm, pixel_norm_
 from sefa.generators.progressive import ProgressiveOutput, count_blocks
 
 SQRT2 = math.sqrt(2.0)
@@ -56,8 +57,8 @@ class PGGAN(Generator):
         channels = [first.bias.shape[0]]
         for k in range(blocks):
             name = f"synthesis.conv{2 * k}"
-            start = first if k == 0 else Conv(weights, name, channels[-1], up=True)
-            end = Conv(weights, f"synthesis.conv{2 * k + 1}", start.bias.shape[0], up=False)
+            start = first if k == 0 else Layer(weights, name, channels[-1], up=True)
+            end = Layer(weights, f"synthesis.conv{2 * k + 1}", start.bias.shape[0], up=False)
             self.blocks.append(nn.Sequential(start, end))
             channels.append(end.bias.shape[0])
         self.output = ProgressiveOutput(weights, channels[1:])
@@ -108,7 +109,7 @@ class FirstLayer(nn.Module):
         return pixel_norm(F.leaky_relu(x + self.bias[:, None, None], 0.2))
 
 
-class Conv(nn.Module):
+class Layer(nn.Module):
     """[nearest upsampling,] 3x3 convolution, leaky ReLU without gain, and pixel norm.
 
     The reference norms the input of every layer, toRGB included, which is the same.
@@ -116,16 +117,14 @@ class Conv(nn.Module):
 
     def __init__(self, weights: Weights, name: str, in_channels: int, up: bool):
         super().__init__()
-        self.up = up
         out_channels = weights.shape(f"{name}.weight", 4)[0]
         weight = weights.take(f"{name}.weight", out_channels, in_channels, 3, 3)
         weight = weight * (SQRT2 / math.sqrt(9 * in_channels))
-        self.register_buffer("weight", upsampling_kernel(weight) if up else weight)
+        self.conv = NearestUpConv3x3(weight) if up else Conv3x3(weight)
         self.register_buffer("bias", weights.take(f"{name}.bias", out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.up:
-            x = F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
-        else:
-            x = F.conv2d(x, self.weight, self.bias, padding=1)
-        return pixel_norm(F.leaky_relu(x, 0.2))
+        return self.conv(x, finish=self.finish)
+
+    def finish(self, part: Tensor, samples: slice, rows: slice) -> Tensor:
+        return pixel_norm_(activate_(part, None, self.bias))

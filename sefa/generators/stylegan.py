@@ -28,13 +28,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sefa.generators.convolution import Conv3x3, Finish, NearestUpConv3x3, finished
 from sefa.generators.generator import Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.noise import draw_noise
-from sefa.generators.ops import blur, upsampling_kernel
+from sefa.generators.ops import activate_, affine_, blur
 from sefa.generators.progressive import ProgressiveOutput, count_blocks
 
 SQRT2 = math.sqrt(2.0)
@@ -68,9 +68,14 @@ class StyleGAN(MappedGenerator):
         widths = []
         for i in range(self.num_ws):
             name = f"synthesis.conv{i}"
-            conv = Conv(weights, name, channels, up=i % 2 == 0) if i else nn.Identity()
-            channels = conv.out_channels if i else channels
-            self.convs.append(conv)
+            if i:
+                out_channels = weights.shape(f"{name}.weight", 4)[0]
+                weight = weights.take(f"{name}.weight", out_channels, channels, 3, 3)
+                weight = weight * (SQRT2 / math.sqrt(9 * channels))
+                self.convs.append(Conv3x3(weight) if i % 2 else UpConv(weight))
+                channels = out_channels
+            else:
+                self.convs.append(nn.Identity())
             size = 4 * 2 ** (i // 2)
             self.styles.append(StyledActivation(weights, name, channels, self.w_dim, size))
             widths.append(channels)
@@ -90,11 +95,15 @@ class StyleGAN(MappedGenerator):
         sizes = self.noise_sizes
         fresh = [None] * len(sizes) if noise_seed is None else draw_noise(noise_seed, sizes)
         w = w.to(self.const.dtype)  # float32 codes plus float64 directions are float64
-        coarse, fine = None, self.const.expand(len(w), -1, -1, -1)
+        coarse, fine = None, self.const.repeat(len(w), 1, 1, 1)
         for k in range(self.output.blocks):
             x = fine
             for i in (2 * k, 2 * k + 1):
-                x = self.styles[i](self.convs[i](x), w[:, i], fresh[i])
+                style = self.styles[i]
+                moments = Moments(len(w), style.channels)
+                finish = style.activation(fresh[i], moments)
+                x = self.convs[i](x, finish=finish) if i else finished(x, finish)
+                x = style(x, w[:, i], moments)
             coarse, fine = fine, x
         return self.output(coarse, fine)
 
@@ -103,28 +112,21 @@ class StyleGAN(MappedGenerator):
         return [self.styles[i].affine.weight for i in layers]
 
 
-class Conv(nn.Module):
-    """3x3 convolution, or nearest upsampling, 3x3 convolution and blur."""
+class UpConv(NearestUpConv3x3):
+    """Nearest upsampling, 3x3 convolution and blur."""
 
-    def __init__(self, weights: Weights, name: str, in_channels: int, up: bool):
-        super().__init__()
-        self.up = up
-        self.out_channels = weights.shape(f"{name}.weight", 4)[0]
-        weight = weights.take(f"{name}.weight", self.out_channels, in_channels, 3, 3)
-        weight = weight * (SQRT2 / math.sqrt(9 * in_channels))
-        self.register_buffer("weight", upsampling_kernel(weight) if up else weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.up:
-            return blur(F.conv_transpose2d(x, self.weight, stride=2, padding=1))
-        return F.conv2d(x, self.weight, padding=1)
+    def forward(self, x: Tensor, finish: Finish | None = None) -> Tensor:
+        return finished(blur(super().forward(x)), finish)
 
 
 class StyledActivation(nn.Module):
-    """Noise, bias and leaky ReLU, then adaptive instance normalisation by w (equation 1)."""
+    """Noise, bias and leaky ReLU (`activation`), then adaptive instance normalisation by w
+    (equation 1).
+    """
 
     def __init__(self, weights: Weights, name: str, channels: int, w_dim: int, size: int):
         super().__init__()
+        self.channels = channels
         self.register_buffer("bias", weights.take(f"{name}.bias", channels))
         self.register_buffer("noise_strength", None)  # [C]
         self.register_buffer("noise", None)  # [size, size]
@@ -135,14 +137,60 @@ class StyledActivation(nn.Module):
             self.noise_size = size if self.noise_strength.any() else 0
         self.affine = FullyConnected(weights, f"{name}.affine", w_dim, out_dim=2 * channels)
 
-    def forward(self, x: Tensor, w: Tensor, fresh: Tensor | None = None) -> Tensor:
-        """fresh: noise [size, size] in place of the stored, before its strength."""
-        x = x + self.bias[:, None, None]
-        noise = self.noise if fresh is None else fresh.to(x)
-        if noise is not None:
-            x = torch.addcmul(x, noise, self.noise_strength[:, None, None])
-        x = F.leaky_relu(x, 0.2)
-        scale, shift = self.affine(w)[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
-        variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+    def activation(self, fresh: Tensor | None, moments: "Moments") -> Finish:
+        """What comes before the style, which adds to `moments`.
+
+        fresh: noise [size, size] in place of the stored, before its strength.
+        """
+        noise = self.noise if fresh is None else fresh.to(self.bias)
+
+        def finish(part: Tensor, samples: slice, rows: slice) -> Tensor:
+            some = None if noise is None else noise[rows] * self.noise_strength[:, None, None]
+            part = activate_(part, None, self.bias, some)
+            moments.add(part, samples)
+            return part
+
+        return finish
+
+    def forward(self, x: Tensor, w: Tensor, moments: "Moments") -> Tensor:
+        """The style of w, for activated features, whose memory the caller gives up."""
+        scale, shift = self.affine(w).chunk(2, dim=1)  # [N, C] each
+        mean, variance = moments.total()
         scale = scale * (variance + 1e-8).rsqrt()
-        return torch.addcmul(shift, x - mean, scale)
+        shift = shift - mean * scale
+        return affine_(x, scale[:, :, None, None], shift[:, :, None, None])
+
+
+class Moments:
+    """Mean and variance over the pixels of each channel, from parts of the pixels.
+
+    A part is counted while it is in the cache. As exact as all at once: the variance of a part is
+    about its own mean (Chan, Golub and LeVeque, 1983, equation 2.1).
+    """
+
+    def __init__(self, samples: int, channels: int):
+        self.parts = [[] for _ in range(samples)]  # of each sample: (pixels, mean, sum of squares)
+
+    def add(self, x: Tensor, samples: slice) -> None:
+        """x [n, C, rows, W] of these samples."""
+        pixels = x[0, 0].numel()
+        for sample, own in zip(range(len(self.parts))[samples], x, strict=True):
+            flat = own.flatten(1).T  # [pixels, C]
+            ones = flat.new_ones(1, pixels)
+            mean = ones @ flat / pixels  # a product is much quicker than a sum along this axis
+            squares = ones @ (flat - mean).square()
+            self.parts[sample].append((pixels, mean, squares))
+
+    def total(self) -> tuple[Tensor, Tensor]:
+        """(mean, variance): [N, C] each."""
+        return tuple(torch.cat(found) for found in zip(*map(combine, self.parts), strict=True))
+
+
+def combine(parts: list[tuple[int, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The mean and variance [1, C] of all the pixels of the parts."""
+    pixels, means, squares = zip(*parts, strict=True)
+    total, means = sum(pixels), torch.cat(means)  # [parts, C]
+    weights = means.new_tensor([pixels])
+    mean = weights @ means / total
+    within = torch.cat(squares).sum(dim=0, keepdim=True)
+    return mean, (within + weights @ (means - mean).square()) / total

@@ -33,10 +33,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
+from sefa.generators.convolution import Conv3x3, UpConv3x3
 from sefa.generators.generator import MAX_BLOCKS, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.noise import draw_noise
-from sefa.generators.ops import fir_filter, upsample2x
+from sefa.generators.ops import activate_, upsample2x
 
 SQRT2 = math.sqrt(2.0)
 
@@ -124,7 +125,7 @@ class StyleGAN2(MappedGenerator):
         sizes = self.noise_sizes
         fresh = [None] * len(sizes) if noise_seed is None else draw_noise(noise_seed, sizes)
         w = w.to(self.const.dtype)  # float32 codes plus float64 directions are float64
-        x = self.const.expand(len(w), -1, -1, -1)
+        x = self.const.repeat(len(w), 1, 1, 1)
         image = None
         shortcut = None
         for i, conv in enumerate(self.convs):
@@ -178,7 +179,8 @@ class ModulatedConv(nn.Module):
 
     The style multiplies the activations and the demodulation the result, which is the same as
     scaling the weights for each sample, so that a batch shares one convolution. `gain` multiplies
-    the activation and its clamp.
+    the activation and its clamp. Whatever multiplies the activation is folded into what goes into it,
+    since a leaky ReLU is homogeneous.
     """
 
     def __init__(
@@ -192,30 +194,31 @@ class ModulatedConv(nn.Module):
         gain: float,
     ):
         super().__init__()
-        self.up = up
         self.gain = SQRT2 * gain
         self.clamp = None if clamp is None else clamp * gain
         self.out_channels = weights.shape(f"{name}.weight", 4)[0]
         weight = weights.take(f"{name}.weight", self.out_channels, in_channels, 3, 3)
         self.register_buffer("weight_squares", None, persistent=False)  # see `squares`
-        self.register_buffer("weight", weight.transpose(0, 1).contiguous() if self.up else weight)
-        self.register_buffer("bias", weights.take(f"{name}.bias", self.out_channels))
+        self.conv = UpConv3x3(weight) if up else Conv3x3(weight)
+        self.register_buffer(
+            "bias", weights.take(f"{name}.bias", self.out_channels).mul_(self.gain)
+        )
         # The scale 1 / sqrt(9 in) of the weights is the style's, which is smaller and multiplies them.
         scale = 1 / math.sqrt(9 * in_channels)
         self.affine = FullyConnected(
             weights, f"{name}.affine", w_dim, gain=scale, out_dim=in_channels
         )
         self.register_buffer("noise", None)  # [size, size], times its strength
-        self.noise_strength = 0.0  # of fresh noise
+        self.noise_strength = 0.0  # of fresh noise, times the gain
         self.noise_size = 0  # of noise that does anything
 
     def take_noise(self, weights: Weights, name: str, size: int) -> None:
-        """The stored noise image [size, size] and its strength, multiplied.
+        """The stored noise image [size, size], its strength and the gain, multiplied.
 
         Stored noise that is zero is none, but where it has a strength fresh noise is not.
         """
         if f"{name}.noise_strength" in weights:
-            strength = weights.take(f"{name}.noise_strength")
+            strength = weights.take(f"{name}.noise_strength").mul_(self.gain)
             self.noise_strength = strength.item()
             self.noise_size = size if self.noise_strength else 0
             noise = weights.take(f"{name}.noise_const", size, size) * strength
@@ -230,25 +233,21 @@ class ModulatedConv(nn.Module):
         """
         if self.weight_squares is None:
             with torch.inference_mode(False), torch.no_grad():  # it outlives the first image
-                sums = self.weight.square().sum(dim=(2, 3))
-                self.weight_squares = sums.T.contiguous() if self.up else sums
+                self.weight_squares = self.conv.squares()
         return self.weight_squares
 
     def forward(self, x: Tensor, w: Tensor, fresh: Tensor | None = None) -> Tensor:
-        """fresh: noise [size, size] in place of the stored, before its strength."""
+        """The caller gives up x. fresh: noise [size, size] in place of the stored, before its strength."""
         style = self.affine(w)  # [N, in]
         demodulation = F.linear(style.square(), self.squares()).add(1e-8).rsqrt()  # [N, out]
-        x = x * style[:, :, None, None]
-        if self.up:
-            x = fir_filter(F.conv_transpose2d(x, self.weight, stride=2), gain=4.0)
-        else:
-            x = F.conv2d(x, self.weight, padding=1)
-        x = x * demodulation[:, :, None, None]
+        demodulation = demodulation * self.gain
         noise = self.noise if fresh is None else fresh.to(x) * self.noise_strength
-        if noise is not None:
-            x = x + noise
-        x = F.leaky_relu(x + self.bias[:, None, None], 0.2) * self.gain
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+        def finish(part: Tensor, samples: slice, rows: slice) -> Tensor:
+            some = None if noise is None else noise[rows]
+            return activate_(part, demodulation[samples], self.bias, some, self.clamp)
+
+        return self.conv(x, style, finish)
 
 
 class ToRGB(nn.Module):

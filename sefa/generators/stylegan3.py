@@ -36,9 +36,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
+from sefa.generators.convolution import Conv3x3, finished
 from sefa.generators.generator import Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
-from sefa.generators.ops import downsample, upsample
+from sefa.generators.ops import affine_, downsample, upsample
 
 SQRT2 = math.sqrt(2.0)
 MAX_LAYERS = 64  # toRGB included; the authors' have 15
@@ -229,7 +230,8 @@ class Layer(nn.Module):
             self.register_buffer("weight_squares", weight.square().sum(dim=(2, 3)))  # [out, in]
             gain, bias = gain * SQRT2, bias * SQRT2  # the leaky ReLU's, which is homogeneous
         self.gain = gain
-        self.register_buffer("weight", weight)
+        self.conv = Conv3x3(weight, padding=2) if kernel == 3 else None
+        self.register_buffer("weight", None if kernel == 3 else weight)
         self.register_buffer("bias", bias)
 
         # The convolution keeps every pixel it touches ("full"); this much is added (negative: cut)
@@ -257,14 +259,20 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)  # [N, in]
-        padding = self.weight.shape[2] - 1
         if self.is_rgb:
             x = F.conv2d(x * style[:, :, None, None], self.weight, self.bias)
             return self.filtered(x)
         style = style * style.square().mean(dim=1, keepdim=True).clamp(min=1e-30).rsqrt()
         demodulation = F.linear(style.square(), self.weight_squares).add(1e-8).rsqrt() * self.gain
-        x = F.conv2d(x * style[:, :, None, None], self.weight, padding=padding)
-        return self.filtered(x * demodulation[:, :, None, None] + self.bias[:, None, None])
+        bias = self.bias[:, None, None]
+
+        def finish(part: Tensor, samples: slice, rows: slice) -> Tensor:
+            return affine_(part, demodulation[samples, :, None, None], bias)
+
+        if self.conv is None:
+            x = F.conv2d(x * style[:, :, None, None], self.weight, padding=self.weight.shape[2] - 1)
+            return self.filtered(finished(x, finish))
+        return self.filtered(self.conv(x, style, finish))
 
     def filtered(self, x: Tensor) -> Tensor:
         """`filtered_chunk` of a few samples or a few channels at a time.
