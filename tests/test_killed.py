@@ -1,16 +1,23 @@
 """kill -9 at any moment of what is written: the next start finds all of it, or nothing, and tidies up."""
 
 import os
+import shutil
+import signal
 import time
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 
+import hub_cache
+from checkpoints import Model, cached, fetch
+from hub_cache import remove_leftovers
 from sefa import convert, load_generator
 from sefa.measurements import load_calibration, load_groups, save_calibration, save_groups
 from tests.helpers import tiny_stylegan2
-from tests.killed import killed_at
+from tests.hub import CHUNK, FakeHub
+from tests.killed import killed_at, started
 from tests.test_measurements import GROUPS, LAYERS, WEIGHTS, some_calibration
 
 MOST = 60  # moments, so that a test ends whatever is counted
@@ -92,3 +99,124 @@ def test_a_conversion_is_whole_or_not_there(tmp_path, there_already):
     grow_old(target.parent)  # what is left of all of them is gone after the next
     assert convert.main(words) == 0
     assert names(target.parent) == ["model.safetensors"] and target.read_bytes() == whole
+
+
+# --- downloads ------------------------------------------------------------------------------------
+
+REPO, CONTENT = "user/repo", os.urandom(8 * CHUNK)
+MODEL = Model(f"{REPO}/model.bin", REPO, "model.bin", companions=("config.json",))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    with FakeHub({REPO: {"files": {"model.bin": CONTENT, "config.json": b"{}"}}}) as hub:
+        hub.use(monkeypatch, tmp_path)
+        yield hub
+
+
+def settings_of():
+    """What a child must know to talk to the same Hub, with the same cache."""
+    return {name: os.environ[name] for name in ("HF_ENDPOINT", "HF_HUB_CACHE", "NO_PROXY")}
+
+
+def cache_of(tmp_path):
+    return tmp_path / "hub-cache"
+
+
+def fetched():
+    found = fetch(MODEL)
+    assert (found.path.parent / "config.json").read_bytes() == b"{}"
+    return found.path.read_bytes()
+
+
+def fetch_in_pieces(model):
+    """`fetch`, which writes every CHUNK as it comes, as it does with 10 MB at a time."""
+    huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = CHUNK
+    fetch(model)
+
+
+def leftovers(cache):
+    return [f for f in cache.rglob("*") if f.is_file() and ".incomplete" in f.name]
+
+
+def test_a_download_killed_at_any_change_of_the_disk_is_had_by_the_next(tmp_path, hub):
+    cache = cache_of(tmp_path)
+
+    def fresh():
+        shutil.rmtree(cache, ignore_errors=True)
+
+    for _ in moments(fetch, MODEL, before=fresh, environ=settings_of()):
+        there = cached(MODEL)
+        assert there is None or there.path.read_bytes() == CONTENT  # no part is taken for the whole
+        grow_old(cache)
+        assert fetched() == CONTENT and leftovers(cache) == []
+
+
+def test_a_download_killed_while_bytes_come_is_had_by_the_next(tmp_path, hub):
+    cache = cache_of(tmp_path)
+    for part in range(5):
+        shutil.rmtree(cache, ignore_errors=True)
+        hub.pause = 0.05
+        child = started(fetch_in_pieces, MODEL, environ=settings_of())
+        wait_for(lambda size=part * CHUNK: written(cache) >= size)
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        assert cached(MODEL) is None and len(leftovers(cache)) == 1
+        hub.pause = 0.0
+        assert fetched() == CONTENT  # at once: no lock is left that would keep it waiting
+        grow_old(cache)
+        hub.push(REPO, {"model.bin": os.urandom(1000 + part), "config.json": b"{}"})
+        fetched()
+        assert leftovers(cache) == []
+        hub.push(REPO, {"model.bin": CONTENT, "config.json": b"{}"})
+
+
+def written(cache):
+    """Bytes of downloads that are under way; -1 before the first."""
+    return max((f.stat().st_size for f in leftovers(cache)), default=-1)
+
+
+def wait_for(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_what_another_process_is_downloading_is_left_alone(tmp_path, hub):
+    cache, hub.pause = cache_of(tmp_path), 0.2
+    child = started(fetch_in_pieces, MODEL, environ=settings_of())
+    wait_for(lambda: written(cache) > 0)
+    grow_old(cache)
+    remove_leftovers(cache, [REPO])
+    assert len(leftovers(cache)) == 1
+    hub.pause = 0.0
+    child.join()
+    assert child.exitcode == 0 and cached(MODEL).path.read_bytes() == CONTENT
+
+
+def test_room_that_was_being_made_is_made_by_the_next(tmp_path, hub, monkeypatch):
+    """A model that makes way is there, or not there; nothing of it stays unseen."""
+    monkeypatch.setattr(hub_cache, "SMALL", 1000)
+    cache = cache_of(tmp_path)
+
+    def fresh():
+        shutil.rmtree(cache, ignore_errors=True)
+        fetch(MODEL)
+        grow_old(cache)
+
+    seen = set()
+    for _ in moments(make_room, cache, before=fresh, environ=settings_of()):
+        seen.add(cached(MODEL) is None)
+        make_room(cache)
+        assert cached(MODEL) is None
+        assert not [
+            f for f in (cache / "models--user--repo/blobs").iterdir() if f.stat().st_size > 9
+        ]
+        assert fetched() == CONTENT
+    assert seen == {False, True}
+
+
+def make_room(cache):
+    hub_cache.SMALL = 1000
+    hub_cache.make_room(2 * len(CONTENT), 2 * len(CONTENT), cache, [REPO])
