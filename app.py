@@ -141,6 +141,7 @@ def serve(blocks: gr.Blocks, **options: Any) -> None:
         footer_links=["api", "gradio", "settings"],
         run_history=False,  # it would fill the browser's storage with every public event's images
         mcp_server=offer_tools(),
+        max_file_size="1mb",  # nothing is ever uploaded, but Gradio would take what a stranger sends
         **options,
     )
 
