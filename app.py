@@ -1,6 +1,13 @@
 """The Space: `python app.py` serves the page. Its parts, in order; the work is done in ui/ and sefa/."""
 
+import gc
+
+# Imports make a million objects, nearly all of which stay: looking for garbage among them again and
+# again would be a tenth of the page's start.
+gc.disable()
+
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
 
@@ -12,11 +19,15 @@ from ui.events import opener
 from ui.gallery import frame, gallery
 from ui.layout import first_values, lay_out, rows_shown
 from ui.mcp_tools import offer_tools
+from ui.one_app import made_when_served
 from ui.panels import direction_controls, export_panel, model_controls
 from ui.parts import part
 from ui.settings import Settings, Start, first_recipe, heading, settings
 from ui.web import asset
 from ui.wiring import Page, publish, wire
+
+gc.freeze()  # what stays is never looked at, neither now nor while the page is served
+gc.enable()
 
 INTRO = f"""<p>Each slider moves every image along one direction that the generator's own weights
 reveal, in closed form: no training, no labels (<a href="{PAPER}" target="_blank"
@@ -27,9 +38,12 @@ def build_page() -> gr.Blocks:
     """The page, its first gallery drawn already."""
     owner = settings()
     start = first_recipe(owner)
-    with gr.Blocks(
-        title=f"SeFa: {owner.title}", analytics_enabled=False, delete_cache=(3600, 3600)
-    ) as blocks:
+    with (
+        made_when_served(),
+        gr.Blocks(
+            title=f"SeFa: {owner.title}", analytics_enabled=False, delete_cache=(3600, 3600)
+        ).queue(max_size=64) as blocks,
+    ):
         notices = [*owner.notices, *start.notices]
         page = lay_parts(owner, start, notices)
         opens = opener(start.opens, notices)
@@ -118,16 +132,23 @@ def theme() -> gr.themes.Base:
     )
 
 
-def main() -> None:
-    """Serves the page; GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where."""
-    build_page().queue(max_size=64).launch(
+def serve(blocks: gr.Blocks, **options: Any) -> None:
+    """Serves a page; `options` are more of `launch`'s."""
+    blocks.launch(
         theme=theme(),
         css=asset("page.css", "strips.css"),
         head=f"<style>{asset('head.css')}</style><script>{asset('embed.js')}</script>",
         footer_links=["api", "gradio", "settings"],
         run_history=False,  # it would fill the browser's storage with every public event's images
         mcp_server=offer_tools(),
+        max_file_size="1mb",  # nothing is ever uploaded, but Gradio would take what a stranger sends
+        **options,
     )
+
+
+def main() -> None:
+    """Serves the page; GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where."""
+    serve(build_page())
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import sefa
+from hub_cache import note_use, room_for
 from sefa.errors import UserError
 from sefa.labels import MAX_BYTES, Labels, parse_labels, weights_of
 
@@ -545,6 +546,8 @@ def _from_hub(model: Model, progress: Progress | None) -> Fetched:
     repo, filename, revision = model.repo, model.filename, model.revision
     path = hub.try_to_load_from_cache(repo, filename, revision=revision, cache_dir=_cache_dir())
     cached = _in_cache(path, filename) if isinstance(path, str) else None
+    if cached:
+        note_use(cached.path)
     if cached and cached.revision == revision:
         return cached
     try:
@@ -555,23 +558,26 @@ def _from_hub(model: Model, progress: Progress | None) -> Fetched:
             raise NotTheHub
         if cached and cached.revision == head.commit_hash:
             return cached
-        # First: a checkpoint in the cache has its companions beside it.
-        for companion in model.companions:
-            _fetch_companion(model, companion, head.commit_hash)
-        path = hub.hf_hub_download(
-            repo,
-            filename,
-            revision=revision,
-            endpoint=_endpoint(),
-            cache_dir=_cache_dir(),
-            etag_timeout=_timeout(),
-            tqdm_class=_reporter(progress) if progress else None,
-        )
+        ours = {repo, *filter(None, (known.repo for known in available().values()))}
+        with room_for(head.size or 0, _where(model), _cache_dir(), ours):
+            # First: a checkpoint in the cache has its companions beside it.
+            for companion in model.companions:
+                _fetch_companion(model, companion, head.commit_hash)
+            path = hub.hf_hub_download(
+                repo,
+                filename,
+                revision=revision,
+                endpoint=_endpoint(),
+                cache_dir=_cache_dir(),
+                etag_timeout=_timeout(),
+                tqdm_class=_reporter(progress) if progress else None,
+            )
     except Exception as error:
         if cached and _is_away(error):
             return cached
         raise
     fetched = _in_cache(path, filename)
+    note_use(fetched.path)
     _check_sum(fetched.path, model)
     if progress:
         size = fetched.path.stat().st_size
@@ -616,7 +622,8 @@ def _only_checkpoint(model: Model) -> str:
     except Exception as error:
         if not _is_away(error):
             raise
-        if not (files := _cached_files(model)):
+        files = _cached_files(model)
+        if not any(file.lower().endswith(EXTENSIONS) for file in files):  # it made room for others
             raise
     return _choose_checkpoint(model, files)
 

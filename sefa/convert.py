@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ import checkpoints
 from sefa import formats, generators
 from sefa.commands import OneLineParser, exit_code
 from sefa.errors import UserError
+from sefa.files import whole_or_not
 from sefa.formats import native
 from sefa.formats.checkpoint import Checkpoint
 from sefa.generators.generator import Generator
@@ -105,12 +105,9 @@ def write_checked(checkpoint: Checkpoint, generator: Generator, target: Path) ->
     Raises UserError where the disk refuses, or the file does not give the images it should.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".safetensors")
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            native.write(checkpoint, temporary)
-            again = formats.read(temporary)
+        with whole_or_not(target) as part:
+            native.write(checkpoint, part)
+            again = formats.read(part)
             twin = generators.build(again.state_dict, again.config)
             difference = float(np.abs(images(generator) - images(twin)).max())
             if not difference < 1e-4:
@@ -118,10 +115,7 @@ def write_checked(checkpoint: Checkpoint, generator: Generator, target: Path) ->
                     f"The file written gives other images (by {difference:g}), so it was not kept."
                 )
             del again, twin  # the file is mapped
-            temporary.chmod(0o666 & ~umask())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+            part.chmod(0o666 & ~umask())
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error.strerror or error}.") from None
     return difference

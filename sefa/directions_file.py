@@ -42,8 +42,8 @@ from sefa.editing import (
     parse_direction,
 )  # fmt: skip
 from sefa.errors import UserError, show
-from sefa.export import write_atomically
 from sefa.factorization import Directions, parse_layers
+from sefa.files import write_atomically
 from sefa.formats.containers import METADATA, read_safetensors
 from sefa.formats.source import Source
 from sefa.labels import DIGEST, exact_keys, is_index, whole

@@ -57,8 +57,9 @@ from sefa.editing import (
     model_name,
 )
 from sefa.errors import UserError
-from sefa.export import resize_images, write_atomically
+from sefa.export import resize_images
 from sefa.factorization import parse_layers
+from sefa.files import write_atomically
 from sefa.labels import Labels, is_index
 from sefa.pictures import MAX_PNG, grid, one_of, png_bytes, recipe_of_png
 from sefa.rendering import LoadedModel, ModelCache, default_device, render

@@ -22,6 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sefa.files import write_atomically
+
 IMAGE_FORMATS = ("jpeg", "png")
 ORDERS = ("sample_first", "semantic_first")
 
@@ -512,21 +514,3 @@ def write_methods_page(
     path = Path(folder) / f"{prefix}_methods.html"
     write_atomically(path, methods_chunks(comparison))
     return path
-
-
-def write_atomically(path: str | os.PathLike, chunks: Iterable[str | bytes]) -> None:
-    """Writes bytes, and text as UTF-8, beside `path`, then renames: there never is half a file."""
-    path = Path(path)
-    # Not tempfile: its files are private (0600), and a page is there to be served and shared.
-    part = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.part")
-    try:
-        with open(part, "wb") as file:
-            # "replace": a file name may hold bytes that are no UTF-8; a "?" stands in the heading.
-            file.writelines(
-                chunk if isinstance(chunk, bytes) else chunk.encode("utf-8", "replace")
-                for chunk in chunks
-            )
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

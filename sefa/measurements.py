@@ -23,12 +23,13 @@ from safetensors.torch import save
 
 from sefa.calibration import Calibration
 from sefa.errors import UserError
-from sefa.export import write_atomically
 from sefa.factorization import format_layers, parse_layers
+from sefa.files import keep_newest, write_atomically
 from sefa.layer_groups import NAMES, LayerGroup
 
 VERSION = 1  # another whenever `calibrate` gives other numbers
 MAX_FILES = 256  # kept in the cache, the last written
+MAX_CACHE = 256_000_000  # bytes of them in all
 MAX_BYTES = 64_000_000  # of a file worth reading
 NUMBERS = ("unit", "reach", "consistency")
 
@@ -71,19 +72,11 @@ def save_calibration(
 
 
 def put(path: Path, content: bytes) -> None:
-    """Writes a file, and removes the oldest beside it beyond MAX_FILES. Raises OSError."""
+    """Writes a file, and removes the oldest beside it beyond MAX_FILES or MAX_CACHE. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, [content])
-
-    def written(file: Path) -> float:
-        try:
-            return file.stat().st_mtime
-        except OSError:  # another process was quicker
-            return 0.0
-
     files = [file for file in path.parent.iterdir() if file.suffix in (".safetensors", ".json")]
-    for file in sorted(files, key=written, reverse=True)[MAX_FILES:]:
-        file.unlink(missing_ok=True)
+    keep_newest(files, MAX_FILES, MAX_CACHE)
 
 
 def load_calibration(

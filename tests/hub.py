@@ -32,6 +32,7 @@ class FakeHub:
         self.delay = 0.0  # seconds before every answer
         self.drop_after: int | None = None  # close the connection after so many bytes of a file
         self.drops = 10**9  # how often `drop_after` applies
+        self.pause = 0.0  # seconds before every CHUNK of a file
         self.short = 0  # bytes missing from the end of a file, with a Content-Length to match
         self.corrupt = False  # flip the bits of a file's first byte
         self.headers = (
@@ -177,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             hub.drops -= 1
             body = body[: hub.drop_after]
         for i in range(0, len(body), CHUNK):
+            hub._stopped.wait(hub.pause)
             self.wfile.write(body[i : i + CHUNK])
 
     def send_json(self, value: object) -> None:

@@ -2,10 +2,13 @@
 
 import json
 import math
+import os
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -354,5 +357,33 @@ def test_a_files_name_leads_nowhere(folder, name):
     model = engine.OpenModel(name, Path("nowhere"), None)
     path = Path(downloads.keep(model, "seed1.png", b"content"))
     assert path.read_bytes() == b"content" and path.resolve().is_relative_to(folder.resolve())
-    assert path.parent.parent == folder and path.name.endswith("seed1.png")
+    assert path.parent.parent == folder / downloads.FOLDER and path.name.endswith("seed1.png")
     assert not set("/\\\n ") & set(path.name) and len(path.name.encode()) <= 255
+
+
+def test_saved_files_are_bounded_and_those_of_a_killed_process_go(folder, monkeypatch):
+    model = engine.open_model("avatars")
+
+    def saved(i: int, minutes_ago: float) -> Path:
+        path = Path(downloads.keep(model, "image.png", bytes([i]) * 1000))
+        then = time.time() - 60 * minutes_ago
+        os.utime(path, (then, then))
+        return path
+
+    elsewhere = folder / "theirs" / "old.png"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.write_bytes(b"old")
+    os.utime(elsewhere, (0, 0))
+    files = [saved(0, 121), saved(1, 119), saved(2, 30), saved(3, 10)]
+    assert [file.exists() for file in files] == [False, True, True, True]
+    assert not files[0].parent.exists()
+    monkeypatch.setattr(downloads, "MAX_SAVED", 2500)
+    files.append(saved(4, 0))
+    assert [file.exists() for file in files] == [False, False, False, True, True]
+    assert elsewhere.exists()
+
+
+def test_a_stranger_cannot_fill_the_disk_with_one_file(server):
+    for size, status in ((1000, 200), (2_000_000, 413)):
+        files = {"files": ("x.bin", bytes(size))}
+        assert httpx.post(f"{server.url}/gradio_api/upload", files=files).status_code == status

@@ -20,10 +20,10 @@ from sefa.export import (
     page_chunks,
     resize_images,
     visualisation_page,
-    write_atomically,
     write_methods_page,
     write_pages,
 )
+from sefa.files import write_atomically
 from tests.pages import Page, decode
 
 HOSTILE = """</title><script>alert("1")</script> & 'quoted' <img src=x onerror=alert(2)>"""

@@ -88,6 +88,26 @@ def test_the_cache_keeps_the_last_written(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2  # and nothing half written
 
 
+def test_the_cache_stays_small(tmp_path, monkeypatch):
+    save_calibration(tmp_path, WEIGHTS, [0], some_calibration())
+    size = calibration_path(tmp_path, WEIGHTS, [0]).stat().st_size
+    monkeypatch.setattr(measurements, "MAX_CACHE", 2.5 * size)
+    (tmp_path / "somebody else's").write_bytes(bytes(10 * size))
+    for i in range(4):
+        measurements.os.utime(save_and_path(tmp_path, i), (i, i))
+    kept = [load_calibration([tmp_path], WEIGHTS, [i]) is not None for i in range(4)]
+    assert kept == [False, False, True, True]
+    monkeypatch.setattr(measurements, "MAX_CACHE", 1)
+    save_and_path(tmp_path, 7)  # the newest stays, however large
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    assert (tmp_path / "somebody else's").exists()
+
+
+def save_and_path(folder, layer):
+    save_calibration(folder, WEIGHTS, [layer], some_calibration())
+    return calibration_path(folder, WEIGHTS, [layer])
+
+
 def test_the_cache_is_where_the_owner_wants_it(monkeypatch, tmp_path):
     monkeypatch.setenv("SEFA_CACHE", str(tmp_path))
     assert measurements.cache_folder() == tmp_path

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import checkpoints
 from checkpoints import Model
+from hub_cache import limit_of, limit_said
 from sefa.measurements import cache_folder
 from sefa.rendering import default_device
 from ui import engine, measuring
@@ -51,6 +52,7 @@ def checks(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[
         setting_checked("SEFA_DESCRIPTION", "the paragraph under it", settings, environ),
         setting_checked("SEFA_RECIPE", "what the page opens with", settings, environ),
         *names_checked(settings, environ),
+        limit_checked(environ),
         token_checked(settings),
         device_checked(),
         measurements_checked(),
@@ -147,6 +149,19 @@ def by_weights(environ: Mapping[str, str]) -> dict[str, list[str]]:
         if weights is not None:
             found.setdefault(weights, []).append(model.name)
     return found
+
+
+def limit_checked(environ: Mapping[str, str]) -> Check:
+    """How many of the downloaded models are kept."""
+    limit = limit_of(environ)
+    kept = "Downloaded models are never deleted."
+    if limit is not None:
+        kept = f"At most {limit / 1e9:g} GB of downloaded models are kept, the last used."
+    if not environ.get("SEFA_MODELS_GB", "").strip():
+        return Check("SEFA_MODELS_GB", "not set", kept)
+    if limit_said(environ) is None:
+        return Check("SEFA_MODELS_GB", "refused", f"It is no number above 0. {kept}")
+    return Check("SEFA_MODELS_GB", "set", kept)
 
 
 def token_checked(settings: Settings) -> Check:

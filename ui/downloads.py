@@ -5,10 +5,13 @@ Each is drawn anew, exactly: what the gallery shows are previews.
 
 import html
 import io
+import logging
 import math
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -30,6 +33,7 @@ from sefa.editing import MAX_ALPHA, MAX_SEMANTICS, Edit, Recipe, edit, integer, 
 from sefa.errors import UserError
 from sefa.export import ORDERS, TraversalGrid, encode_images, page_chunks, resize_images
 from sefa.factorization import parse_layers
+from sefa.files import keep_newest
 from sefa.labels import is_index, labels_json
 from sefa.pictures import grid, one_of, png_bytes
 from sefa.rendering import take_rows
@@ -46,6 +50,9 @@ STEPS = 11  # of a row of the two pages, as in the official tool
 FPS = 25.0  # of an animation
 MOVE_UNITS = 5.0  # that an animation or a teaser goes, where the slider does
 PAGE_SIZE = 256  # pixels of an image there
+FOLDER = "sefa-saved"  # in Gradio's folder of what it serves, which other programs may share
+MAX_FILES, MAX_SAVED = 1000, 1_000_000_000  # files and bytes there, the last written
+OLD_S = 2 * 3600.0  # Gradio looks every hour for what is an hour old
 
 Report = Callable[[int, int], Any]  # done, total
 
@@ -90,7 +97,28 @@ def saves(function: Callable) -> Callable:
 def keep(model: engine.OpenModel, name: str, content: bytes) -> str:
     """Puts a file where Gradio serves it, and deletes it after an hour; returns its path."""
     stem = re.sub(r"[^\w.-]+", "_", model.name)[:100]
-    return processing_utils.save_bytes_to_cache(content, f"{stem}-{name}", get_upload_folder())
+    folder = Path(get_upload_folder()) / FOLDER
+    path = processing_utils.save_bytes_to_cache(content, f"{stem}-{name}", str(folder))
+    tidy(folder)
+    return path
+
+
+def tidy(folder: Path) -> None:
+    """Deletes saved files beyond MAX_SAVED, and those that a program which was killed left. Never
+    raises.
+
+    Gradio deletes only what its own process has written.
+    """
+    try:
+        files = list(folder.glob("*/*"))
+        keep_newest(files, MAX_FILES, MAX_SAVED)
+        for file in files:
+            if file.exists() and time.time() - file.stat().st_mtime > OLD_S:
+                file.unlink(missing_ok=True)
+            if not any(file.parent.iterdir()):
+                file.parent.rmdir()
+    except OSError as error:  # somebody else tidies; what was saved is there
+        logging.getLogger(__name__).info("Saved files are not tidied: %s", error)
 
 
 def say_saved(files: Sequence[tuple[str, bytes]]) -> str:

@@ -23,6 +23,7 @@ import torch
 from spaces.config import Config
 
 import checkpoints
+from hub_cache import note_use
 from sefa.editing import Recipe
 from sefa.errors import UserError
 from sefa.export import encode_images
@@ -102,6 +103,7 @@ def open_model(
         if path is None or not path.exists():
             fetched = checkpoints.fetch(model, progress)
             path, revision = fetched.path, fetched.revision
+        note_use(path)
         return load_file(model.name, path, revision)
     except UserError as error:
         note_news(model.name, News(refused=str(error)))
