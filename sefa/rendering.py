@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sefa import load_generator
+from sefa import load_generator, reuse
 from sefa.calibration import Calibration, Progress, calibrate, natural_spread
 from sefa.editing import Edit, Recipe, combine, edit, mix
 from sefa.factorization import Directions, factorize, parse_layers
@@ -286,7 +286,7 @@ def batches(
     for start in range(0, len(w), batch_size):
         rows = range(start, min(start + batch_size, len(w)))
         batch = w[rows.start : rows.stop].to(generator.device)
-        yield generator.synthesize(batch, **take_rows(conditions, rows, generator.device))
+        yield reuse.synthesize(generator, batch, take_rows(conditions, rows, generator.device))
 
 
 def take_rows(

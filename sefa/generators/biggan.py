@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
 from sefa.generators.convolution import Conv3x3
-from sefa.generators.generator import MAX_RESOLUTION, Generator, Weights, positive
+from sefa.generators.generator import MAX_RESOLUTION, Features, Generator, Weights, positive
 from sefa.generators.imagenet import CLASS_NAMES
 
 
@@ -124,23 +124,34 @@ class BigGAN(Generator):
         `map`; beyond 0 to 1 there are no statistics, and those of the nearest are used. Raises
         `UserError` for a wrong shape or a missing label.
         """
-        self.check_ws(w)
-        self.check_codes(w[:, 0], label)
-        w = w.to(self.embedding.dtype)
-        embedded = F.linear(label.to(w), self.embedding)  # [N, class_dim]
+        conditions = self.conditions(label, truncation_psi)
+        return self.synthesize_from(self.features(w, 0), 0, w, **conditions)
+
+    def step(
+        self,
+        features: Features,
+        i: int,
+        w: Tensor,
+        label: Tensor | None = None,
+        truncation_psi: float = 1.0,
+    ) -> Features:
+        """Index 0: the first features; i: block i - 1, after the attention where it has one."""
+        self.check_codes(w, label)
         psi = max(0.0, min(1.0, float(truncation_psi)))
+        embedded = F.linear(label.to(w), self.embedding)  # [N, class_dim]
+        condition = torch.cat([w, embedded], dim=1)  # [N, z_dim + class_dim]
+        if i == 0:
+            x = self.gen_z(condition)  # [N, 4*4*C], channels last
+            x = x.view(len(w), 4, 4, x.shape[1] // 16).permute(0, 3, 1, 2)
+        else:
+            x = features["x"]
+            if str(i - 1) in self.attention:
+                x = self.attention[str(i - 1)](x)
+            x = self.blocks[i - 1](x, condition, psi)
+        return {"x": x if i < len(self.blocks) else F.relu(self.norm(x, None, psi))}
 
-        def condition(index: int) -> Tensor:
-            return torch.cat([w[:, index], embedded], dim=1)  # [N, z_dim + class_dim]
-
-        x = self.gen_z(condition(0))  # [N, 4*4*C], channels last
-        x = x.view(len(w), 4, 4, x.shape[1] // 16).permute(0, 3, 1, 2)
-        for i, block in enumerate(self.blocks):
-            if str(i) in self.attention:
-                x = self.attention[str(i)](x)
-            x = block(x, condition(i + 1), psi)
-        x = F.relu(self.norm(x, None, psi))
-        return torch.tanh(self.to_rgb(x))
+    def image(self, features: Features) -> Tensor:
+        return torch.tanh(self.to_rgb(features["x"]))
 
     def conditions(
         self, label: Tensor | None, truncation_psi: float, noise_seed: int | None = None

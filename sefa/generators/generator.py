@@ -18,6 +18,7 @@ from sefa.errors import CheckpointError, UserError, show
 MAX_RESOLUTION = 2048
 MAX_BLOCKS = 10  # of a network that starts at 4 px and doubles
 MAX_DIM = 4096
+Features = dict[str, Tensor | None]  # of N samples, between two steps of a network, by name
 TOO_LARGE = 1e12  # weights are about 1, at most 100 / lr_multiplier; squares must stay finite
 
 
@@ -74,7 +75,46 @@ class Generator(nn.Module):
         """Images [N, num_channels, resolution, resolution] float32, nominal range [-1, 1].
 
         A family whose images depend on more takes it as keywords with defaults, see `conditions`.
+        The indices of w come into play one after another, in `step`s, so that what the first decide
+        can be kept.
         """
+        return self.synthesize_from(self.features(w, 0), 0, w)
+
+    def features(self, w: Tensor, first: int, **conditions: Any) -> Features:
+        """What the images of w are before index `first` of w has a say, 0 to num_ws - 1.
+
+        For `synthesize_from`. conditions: as of `synthesize`.
+        """
+        self.check_ws(w)
+        w = w.to(self.dtype)  # float32 codes plus float64 directions are float64
+        features = self.begin(w)
+        for i in range(first):
+            features = self.step(features, i, w[:, i], **conditions)
+        return features
+
+    def synthesize_from(
+        self, features: Features, first: int, w: Tensor, **conditions: Any
+    ) -> Tensor:
+        """`synthesize` for w whose indices below `first` are those that `features` is of.
+
+        The features are given up: their memory is used.
+        """
+        self.check_ws(w)
+        w = w.to(self.dtype)
+        for i in range(first, self.num_ws):
+            features = self.step(features, i, w[:, i], **conditions)
+        return self.image(features)
+
+    def begin(self, w: Tensor) -> Features:
+        """The features before the first step, for len(w) samples."""
+        return {}
+
+    def step(self, features: Features, i: int, w: Tensor, **conditions: Any) -> Features:
+        """What index i of w decides, given as w [N, w_dim]; `features` are given up."""
+        raise NotImplementedError
+
+    def image(self, features: Features) -> Tensor:
+        """The images after the last step."""
         raise NotImplementedError
 
     def conditions(
@@ -158,6 +198,10 @@ class Generator(nn.Module):
             raise UserError(
                 f"This model has no class {index}; classes are 0 to {self.label_dim - 1}."
             )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.buffers()).dtype
 
     @property
     def device(self) -> torch.device:

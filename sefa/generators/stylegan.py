@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from sefa.generators.convolution import Conv3x3, Finish, NearestUpConv3x3, finished
-from sefa.generators.generator import Weights, positive
+from sefa.generators.generator import Features, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.noise import draw_noise
 from sefa.generators.ops import activate_, affine_, blur
@@ -91,21 +91,30 @@ class StyleGAN(MappedGenerator):
 
         noise_seed: of other noise than the stored, see `noise.draw_noise`; the same for all samples.
         """
-        self.check_ws(w)
-        sizes = self.noise_sizes
-        fresh = [None] * len(sizes) if noise_seed is None else draw_noise(noise_seed, sizes)
-        w = w.to(self.const.dtype)  # float32 codes plus float64 directions are float64
-        coarse, fine = None, self.const.repeat(len(w), 1, 1, 1)
-        for k in range(self.output.blocks):
-            x = fine
-            for i in (2 * k, 2 * k + 1):
-                style = self.styles[i]
-                moments = Moments(len(w), style.channels)
-                finish = style.activation(fresh[i], moments)
-                x = self.convs[i](x, finish=finish) if i else finished(x, finish)
-                x = style(x, w[:, i], moments)
-            coarse, fine = fine, x
-        return self.output(coarse, fine)
+        start = self.features(w, 0)
+        return self.synthesize_from(start, 0, w, noise_seed=noise_seed)
+
+    def begin(self, w: Tensor) -> Features:
+        return {"coarse": None, "fine": None, "x": self.const.repeat(len(w), 1, 1, 1)}
+
+    def step(
+        self, features: Features, i: int, w: Tensor, noise_seed: int | None = None
+    ) -> Features:
+        """Index i: conv i, what is activated, and its style; coarse and fine are the last blocks."""
+        if i >= 2 * self.output.blocks:
+            return features
+        style, x = self.styles[i], features["x"]
+        fresh = None if noise_seed is None else draw_noise(noise_seed, self.noise_sizes)[i]
+        moments = Moments(len(w), style.channels)
+        finish = style.activation(fresh, moments)
+        x = self.convs[i](x, finish=finish) if i else finished(x, finish)
+        x = style(x, w, moments)
+        if i % 2 == 0:
+            return {**features, "x": x}
+        return {"coarse": features["fine"], "fine": x, "x": x}
+
+    def image(self, features: Features) -> Tensor:
+        return self.output(features["coarse"], features["fine"])
 
     def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:
         """Index i: the affine of layer i, the rows of scale and shift both; toRGB has none."""

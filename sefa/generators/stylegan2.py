@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
 from sefa.generators.convolution import Conv3x3, UpConv3x3
-from sefa.generators.generator import MAX_BLOCKS, Weights, positive
+from sefa.generators.generator import MAX_BLOCKS, Features, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.noise import draw_noise
 from sefa.generators.ops import activate_, upsample2x
@@ -121,24 +121,34 @@ class StyleGAN2(MappedGenerator):
 
         noise_seed: of other noise than the stored, see `noise.draw_noise`; the same for all samples.
         """
-        self.check_ws(w)
-        sizes = self.noise_sizes
-        fresh = [None] * len(sizes) if noise_seed is None else draw_noise(noise_seed, sizes)
-        w = w.to(self.const.dtype)  # float32 codes plus float64 directions are float64
-        x = self.const.repeat(len(w), 1, 1, 1)
-        image = None
-        shortcut = None
-        for i, conv in enumerate(self.convs):
-            block = str((i + 1) // 2)
-            if i % 2 == 1 and block in self.skips:
-                shortcut = self.skips[block](x)
-            x = conv(x, w[:, i], fresh[i])
-            if i % 2 == 0 and block in self.skips:
-                x = x + shortcut
-            if i % 2 == 0 and block in self.to_rgbs:  # toRGB shares the next conv's w index
-                rgb = self.to_rgbs[block](x, w[:, i + 1])
-                image = rgb if image is None else rgb + upsample2x(image)
-        return image
+        start = self.features(w, 0)
+        return self.synthesize_from(start, 0, w, noise_seed=noise_seed)
+
+    def begin(self, w: Tensor) -> Features:
+        return {"x": self.const.repeat(len(w), 1, 1, 1), "image": None}
+
+    def step(
+        self, features: Features, i: int, w: Tensor, noise_seed: int | None = None
+    ) -> Features:
+        """Index i: toRGB of the block that ends before conv i, where there is one, and conv i."""
+        x, image = features["x"], features["image"]
+        ended, block = str((i - 1) // 2), str((i + 1) // 2)
+        if i % 2 == 1 and ended in self.to_rgbs:
+            rgb = self.to_rgbs[ended](x, w)
+            image = rgb if image is None else rgb + upsample2x(image)
+        if i == len(self.convs):
+            return {"image": image}
+        shortcut = features.get("shortcut")
+        if i % 2 == 1 and block in self.skips:
+            shortcut = self.skips[block](x)
+        fresh = None if noise_seed is None else draw_noise(noise_seed, self.noise_sizes)[i]
+        x = self.convs[i](x, w, fresh)
+        if i % 2 == 0 and block in self.skips:
+            x, shortcut = x + shortcut, None
+        return {"x": x, "image": image, "shortcut": shortcut}
+
+    def image(self, features: Features) -> Tensor:
+        return features["image"]
 
     def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:
         """Index i: the affine of conv i; the last: the affine of the last toRGB.

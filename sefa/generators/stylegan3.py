@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
 from sefa.generators.convolution import Conv3x3, finished
-from sefa.generators.generator import Weights, positive
+from sefa.generators.generator import Features, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.ops import affine_, downsample, upsample
 
@@ -85,13 +85,12 @@ class StyleGAN3(MappedGenerator):
         self.resolution, self.num_channels = size, channels
         self.finish(weights, config)
 
-    def synthesize(self, w: Tensor) -> Tensor:
-        self.check_ws(w)
-        w = w.to(self.w_avg.dtype)  # float32 codes plus float64 directions are float64
-        x = self.input(w[:, 0])
-        for i, layer in enumerate(self.layers):
-            x = layer(x, w[:, i + 1])
-        return x * self.output_scale
+    def step(self, features: Features, i: int, w: Tensor) -> Features:
+        """Index 0: the input; i: layer i - 1."""
+        return {"x": self.layers[i - 1](features["x"], w) if i else self.input(w)}
+
+    def image(self, features: Features) -> Tensor:
+        return features["x"] * self.output_scale
 
     def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:
         """Index 0: the affine of the Fourier features; i: that of layer i - 1; the last: toRGB's.
