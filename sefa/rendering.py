@@ -23,7 +23,8 @@ from sefa.memory import keep_freed_memory
 
 MAX_LOADED = 2  # models kept in memory
 MAX_DIRECTIONS = 16  # factorisations kept for each model (one is at most 2 MB)
-PIXELS_PER_BATCH = 4 * 1024 * 1024  # four images of 1024 px at a time bound the memory
+PIXELS_PER_BATCH = 4 * 1024 * 1024  # four images of 1024 px at a time bound the memory of a GPU
+CPU_PIXELS_PER_BATCH = 1024 * 1024  # a CPU gains nothing from more, and its caches lose
 # Seeds that directions are measured on: as far as possible from those that people look at.
 MEASURED_FROM = 3_000_000_000
 MEASURED_PIXELS = 32 * 256**2  # of all samples together: 32 of 256 px, 4 at least, 64 at most
@@ -280,9 +281,11 @@ def render(
 def batches(
     generator: Generator, w: Tensor, conditions: Mapping[str, Any], batch_size: int | None = None
 ) -> Iterator[Tensor]:
-    """Images [n, C, H, W] of w, as many at a time as PIXELS_PER_BATCH or `batch_size` say."""
+    """Images [n, C, H, W] of w, as many at a time as suit the device, or `batch_size`."""
     if batch_size is None:
-        batch_size = max(1, PIXELS_PER_BATCH // generator.resolution**2)
+        on_gpu = generator.device.type == "cuda"
+        pixels = PIXELS_PER_BATCH if on_gpu else min(PIXELS_PER_BATCH, CPU_PIXELS_PER_BATCH)
+        batch_size = max(1, pixels // generator.resolution**2)
     for start in range(0, len(w), batch_size):
         rows = range(start, min(start + batch_size, len(w)))
         batch = w[rows.start : rows.stop].to(generator.device)
