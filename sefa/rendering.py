@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from sefa.editing import Edit, Recipe, combine, edit, mix
 from sefa.factorization import Directions, factorize, parse_layers
 from sefa.generators.generator import Generator
 from sefa.layer_groups import LayerEffects, LayerGroup, layer_effects, suggest_groups
+from sefa.memory import weight_bytes, weights_limit
 
-MAX_LOADED = 2  # models kept in memory
 MAX_DIRECTIONS = 16  # factorisations kept for each model (one is at most 2 MB)
 PIXELS_PER_BATCH = 4 * 1024 * 1024  # four images of 1024 px at a time bound the memory
 # Seeds that directions are measured on: as far as possible from those that people look at.
@@ -61,6 +62,7 @@ class LoadedModel:
 
     def __init__(self, generator: Generator):
         self.generator = generator
+        self.weight_bytes = weight_bytes(generator)  # on its device
         self._directions: OrderedDict[str, Directions] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -221,32 +223,70 @@ class LoadedModel:
 
 
 class ModelCache:
-    """The models last used, by path and device; safe to share between threads."""
+    """The models last used, by path and device; safe to share between threads.
 
-    def __init__(self, max_loaded: int = MAX_LOADED):
-        self._max_loaded = max_loaded
+    max_bytes: of all weights on one device together; None is what `weights_limit` says of it. The
+    last one used is always kept, however large it is.
+    """
+
+    def __init__(self, max_bytes: int | None = None):
+        self._max_bytes = max_bytes
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
         self.renew_lock()
 
     def renew_lock(self) -> None:
-        """For a forked child: a thread of the parent's may have held the lock, and is not there."""
+        """For a forked child: a thread of the parent's may have held the lock, or have been
+        loading, and is not there.
+        """
         self._lock = threading.Lock()
+        self._loading: dict[tuple[str, str], Future[LoadedModel]] = {}
 
     def get(self, path: str | Path, device: torch.device | str) -> LoadedModel:
-        """The model in `path` on `device`; loaded when it is not there.
+        """The model in `path` on `device`; loaded when it is not there, which keeps nobody waiting
+        but those who want the same.
 
         Raises `CheckpointError`.
         """
         key = (str(path), str(device))
         with self._lock:
-            if key not in self._models:
-                # Channels last: a fifth to a third quicker on a CPU.
-                generator = load_generator(path).to(device, memory_format=torch.channels_last)
-                self._models[key] = LoadedModel(generator)
-                if len(self._models) > self._max_loaded:
-                    self._models.popitem(last=False)  # a render that holds it keeps it alive
-            self._models.move_to_end(key)
-            return self._models[key]
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+            loading = self._loading.get(key)
+            if loading is None:
+                mine = self._loading[key] = Future()
+        if loading is not None:
+            return loading.result()
+        try:
+            # Channels last: a fifth to a third quicker on a CPU.
+            generator = load_generator(path).to(device, memory_format=torch.channels_last)
+            model = LoadedModel(generator)
+        except BaseException as error:
+            with self._lock:
+                self._loading.pop(key, None)
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            self._loading.pop(key, None)
+            self._models[key] = model
+            self._make_room(key)
+        mine.set_result(model)
+        return model
+
+    def _make_room(self, newest: tuple[str, str]) -> None:
+        """Lets go of the models on the newest one's device that were used least recently.
+
+        Who draws with one at the moment keeps it alive until that is done.
+        """
+        device = newest[1]
+        limit = weights_limit(torch.device(device)) if self._max_bytes is None else self._max_bytes
+        sizes = {k: m.weight_bytes for k, m in self._models.items() if k[1] == device}
+        total = sum(sizes.values())
+        for key, size in sizes.items():
+            if total <= limit or key == newest:
+                return
+            del self._models[key]
+            total -= size
 
 
 def render(

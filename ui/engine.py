@@ -45,7 +45,7 @@ CPU_SECONDS = 2.0  # for an image; a model that takes longer is not drawn on the
 CPU_PIXELS = 256  # a side; what is larger is slower than that, as far as nothing is known
 ON_ZERO_GPU = Config.zero_gpu
 
-MODELS = ModelCache(max_loaded=4)  # a model may be there twice, on the CPU and on the GPU
+MODELS = ModelCache()
 os.register_at_fork(after_in_child=MODELS.renew_lock)  # ZeroGPU forks its workers
 RENDERER = Renderer()
 
