@@ -1,5 +1,6 @@
 """The Space: `python app.py` serves the page. Its parts, in order; the work is done in ui/ and sefa/."""
 
+import os
 from collections.abc import Sequence
 
 import gradio as gr
@@ -21,6 +22,8 @@ from ui.wiring import Page, publish, wire
 INTRO = f"""<p>Each slider moves every image along one direction that the generator's own weights
 reveal, in closed form: no training, no labels (<a href="{PAPER}" target="_blank"
 rel="noopener noreferrer">SeFa, CVPR 2021</a>). <strong>Drag one.</strong></p>"""
+MOST_EVENTS = 512  # that are under way at once
+MOST_SESSIONS = 1000  # whose pages Gradio remembers, the last that were used
 
 
 def build_page() -> gr.Blocks:
@@ -120,13 +123,20 @@ def theme() -> gr.themes.Base:
 
 def main() -> None:
     """Serves the page; GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where."""
-    build_page().queue(max_size=64).launch(
+    # Gradio sums up all events of the past anew at each one's end: 10000 of them, by default.
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1000")
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000")
+    # Whoever waits for images waits in the renderer, which refuses sooner than this queue is full.
+    # A message to all who wait whenever one is done would be as much work as what they wait for.
+    build_page().queue(max_size=MOST_EVENTS, status_update_rate=1).launch(
         theme=theme(),
         css=asset("page.css", "strips.css"),
         head=f"<style>{asset('head.css')}</style><script>{asset('embed.js')}</script>",
         footer_links=["api", "gradio", "settings"],
         run_history=False,  # it would fill the browser's storage with every public event's images
         mcp_server=offer_tools(),
+        max_threads=MOST_EVENTS,
+        state_session_capacity=MOST_SESSIONS,
     )
 
 

@@ -24,7 +24,7 @@ def test_what_somebody_looks_at_goes_first():
     running.wait(10)
     for i, urgency in enumerate([MEASURE, STRIP, GALLERY, MEASURE, GALLERY, STRIP]):
         threads.append(start(urgency, done.append, (urgency, i)))
-        while renderer._jobs.qsize() <= i:  # so that they come in this order
+        while len(renderer) <= i:  # so that they come in this order
             pass
     begin.set()
     for thread in threads:
