@@ -1,6 +1,8 @@
 """The Space: `python app.py` serves the page. Its parts, in order; the work is done in ui/ and sefa/."""
 
+import importlib.util
 import os
+import sys
 from collections.abc import Sequence
 
 import gradio as gr
@@ -126,6 +128,9 @@ def main() -> None:
     # Gradio sums up all events of the past anew at each one's end: 10000 of them, by default.
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1000")
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000")
+    # And it looks for matplotlib before and after each, on the disk where that is not installed.
+    if importlib.util.find_spec("matplotlib") is None:
+        sys.modules["matplotlib"] = None
     # Whoever waits for images waits in the renderer, which refuses sooner than this queue is full.
     # A message to all who wait whenever one is done would be as much work as what they wait for.
     build_page().queue(max_size=MOST_EVENTS, status_update_rate=1).launch(
