@@ -303,6 +303,7 @@ def with_server(options: argparse.Namespace) -> None:
                 "HF_TOKEN": "",
                 "NO_PROXY": "127.0.0.1",
                 "SEFA_MODELS": OTHER,
+                "SEFA_RECIPE": f"model={engine.EMBEDDED}",
             }
             os.environ["SEFA_MODELS"] = OTHER
             engine.load_file(OTHER, path, None)

@@ -161,10 +161,18 @@ class Client:
         self.seed, self.model = names["seed"], names["model"]
         self.slider = names["semantic-0"]
         self.number = 0
-        await self.queued(self.load, [])
+        self.update(self.load, await self.queued(self.load, []))
         self.values[self.seed] = self.seeds[0]
         await self.draw("settled", time.monotonic())
         self.record.opened.append(time.monotonic() - start)
+
+    def update(self, event: dict[str, Any], outputs: list[Any]) -> None:
+        """Takes over what an event makes of the controls."""
+        for i, output in zip(event["outputs"], outputs, strict=True):
+            if not (isinstance(output, dict) and output.get("__type__") == "update"):
+                self.values[i] = output
+            elif "value" in output:
+                self.values[i] = output["value"]
 
     def inputs(self, event: dict[str, Any], dragging: bool) -> list[Any]:
         """What the page sends: its controls, then the request's number, and whether it is a drag."""
@@ -287,12 +295,7 @@ class Client:
             self.values[self.model] = model
             values = [self.values[i] for i in self.choose["inputs"]]
             outputs = await asyncio.wait_for(self.queued(self.choose, values), PATIENCE)
-            for i, output in zip(self.choose["outputs"], outputs, strict=True):
-                if isinstance(output, dict) and output.get("__type__") == "update":
-                    if "value" in output:
-                        self.values[i] = output["value"]
-                else:
-                    self.values[i] = output
+            self.update(self.choose, outputs)
             await asyncio.wait_for(self.draw("settled", time.monotonic()), PATIENCE)
             self.record.switched.append(time.monotonic() - start)
         except Exception as error:  # noqa: BLE001

@@ -122,7 +122,7 @@ class Renderer:
             if urgency < MEASURE:
                 self._wanted = time.monotonic()
             if self._is_replaced(job, self._lines[urgency].get(job.visitor, ())):
-                job.future.cancel()
+                cancel(job.future)
                 return job.future
             self._lines[urgency].setdefault(job.visitor, deque()).append(job)
             if self._thread is None:
@@ -180,7 +180,8 @@ class Renderer:
         if job.frame is None or not job.visitor:
             return False
         for other in [other for other in line if other.frame is not None]:
-            if job.frame.replaces(other.frame) and other.future.cancel():
+            if job.frame.replaces(other.frame):
+                cancel(other.future)
                 line.remove(other)
             elif other.frame.replaces(job.frame):
                 return True
@@ -190,7 +191,7 @@ class Renderer:
         """Takes those jobs that still wait out of their lines."""
         with self._changed:
             for future in futures:
-                future.cancel()
+                cancel(future)
             for lines in self._lines:
                 for name, line in list(lines.items()):
                     left = deque(job for job in line if not job.future.cancelled())
@@ -222,6 +223,7 @@ class Renderer:
     def _take(self, lines: "OrderedDict[str, deque[Job]]", name: str) -> Job:
         """The first job of a visitor, whose next turn comes after everybody else's."""
         job = lines[name].popleft()
+        job.future.set_running_or_notify_cancel()  # from now on it is not dropped
         if lines[name]:
             lines.move_to_end(name)
         else:
@@ -230,13 +232,18 @@ class Renderer:
 
     def _work(self) -> None:
         while True:
-            jobs = [job for job in self._next() if job.future.set_running_or_notify_cancel()]
+            jobs = self._next()
             self._until = time.monotonic() + sum(job.seconds for job in jobs)
-            if jobs:
-                run_jobs(jobs)
-                if jobs[0].urgency < MEASURE:
-                    self._wanted = time.monotonic()
+            run_jobs(jobs)
+            if jobs[0].urgency < MEASURE:
+                self._wanted = time.monotonic()
             del jobs  # no image is kept until the next job comes
+
+
+def cancel(future: Future) -> None:
+    """Of a job that still waits: whoever waits for it is told."""
+    if future.cancel():
+        future.set_running_or_notify_cancel()
 
 
 def run_jobs(jobs: list[Job]) -> None:
