@@ -25,7 +25,7 @@ INTRO = f"""<p>Each slider moves every image along one direction that the genera
 reveal, in closed form: no training, no labels (<a href="{PAPER}" target="_blank"
 rel="noopener noreferrer">SeFa, CVPR 2021</a>). <strong>Drag one.</strong></p>"""
 MOST_EVENTS = 512  # that are under way at once
-MOST_SESSIONS = 1000  # whose pages Gradio remembers, the last that were used
+MOST_SESSIONS = 500  # whose pages Gradio remembers, the last that were used: half a MB each
 
 
 def build_page() -> gr.Blocks:

@@ -24,7 +24,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,7 +33,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.clients import Answer, Client, Record
+from benchmarks.clients import Answer, Client, Record, now
 from sefa.editing import Recipe
 from tests.helpers import tiny_stylegan2
 from tests.hub import FakeHub
@@ -133,11 +132,11 @@ def open_page(browser, port: int):
 
 async def closed_loop(clients: list[Client], seconds: float) -> None:
     """Everybody moves again as soon as the last frame is there."""
-    end = time.monotonic() + seconds
+    end = now() + seconds
 
     async def go_on(client: Client) -> None:
-        while time.monotonic() < end:
-            await client.move(time.monotonic(), vanish=False)
+        while now() < end:
+            await client.move(now(), vanish=False)
 
     await asyncio.gather(*map(go_on, clients))
 
@@ -146,10 +145,10 @@ async def open_loop(
     clients: list[Client], rate: float, seconds: float, vanish: float, chance: random.Random
 ) -> None:
     """`rate` moves a second by whoever does nothing at the moment, else by anybody; in Poisson times."""
-    start = due = time.monotonic()
+    start = due = now()
     moves = []
     while (due := due + chance.expovariate(rate)) < start + seconds:
-        await asyncio.sleep(max(due - time.monotonic(), 0))
+        await now.sleep_until(due)
         free = [client for client in clients if not client.busy]
         client = chance.choice(free or clients)
         leaves = chance.random() < vanish
@@ -164,36 +163,36 @@ async def open_loop(
 
 async def to_and_fro(client: Client, seconds: float) -> None:
     """Chooses the other model, and the first one again, every ten seconds."""
-    end, turn = time.monotonic() + seconds - 10, 0
-    while time.monotonic() < end:
+    end, turn = now() + seconds - 10, 0
+    while now() < end:
         turn += 1
         await client.switch((engine.EMBEDDED, OTHER)[turn % 2])
         for _ in range(5):
-            await client.move(time.monotonic(), vanish=False)
+            await client.move(now(), vanish=False)
             await asyncio.sleep(2)
 
 
 async def watch_memory(pid: int, found: list[tuple[float, float]]) -> None:
     """Notes (seconds, MB of resident memory), once a second."""
-    start = time.monotonic()
+    start = now()
     while True:
         status = Path(f"/proc/{pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-        found.append((time.monotonic() - start, int(line.split()[1]) / 1024))
+        found.append((now() - start, int(line.split()[1]) / 1024))
         await asyncio.sleep(1)
 
 
 async def crowd(options: argparse.Namespace, server: Server) -> None:
-    chance = random.Random(7)
+    chance, clock = random.Random(7), asyncio.create_task(now.tick())
     warm, record = Record(), Record()
     clients = [
         Client(server.url, [1000 * i + 10 * j for j in range(SEEDS)], warm, random.Random(i))
         for i in range(options.clients)
     ]
-    start = time.monotonic()
+    start = now()
     for client in clients:
         await client.open()
-    print(f"{len(clients)} pages open after {time.monotonic() - start:.1f} s")
+    print(f"{len(clients)} pages open after {now() - start:.1f} s")
     await closed_loop(clients, options.warm_up)
     warm.answers.clear()
     await closed_loop(clients, options.measure)
@@ -222,6 +221,8 @@ async def crowd(options: argparse.Namespace, server: Server) -> None:
     await open_loop(clients, min(0.25 * capacity, 4.0) / FRAMES_A_MOVE, 10.0, 0.0, chance)
     say("afterwards, at little load", after)
     watcher.cancel()
+    clock.cancel()
+    print(f"this process stood still {now.times} times, for {now.stood_still:.0f} s in all")
     wrong = count_wrong([*warm.answers, *record.answers, *after.answers])
     settled = sorted(a.seconds for a in record.answers if a.kind == "settled")
     p50, p95 = percentile(settled, 0.5), percentile(settled, 0.95)

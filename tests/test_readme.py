@@ -29,6 +29,7 @@ from sefa.teaser import MAX_BYTES, MAX_STRIPS
 from tests.conftest import missing
 from tests.helpers import tiny_stylegan2
 from ui import api, engine
+from ui.renderer import MOST_SECONDS
 from ui.settings import MAX_DESCRIPTION, MAX_TITLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -128,6 +129,8 @@ def test_what_runs_where_says_what_the_code_does():
     assert f"in {engine.CPU_SECONDS:g} s an image" in section and engine.WARM_SECONDS == 60
     sizes = [m.size_mb for m in checkpoints.CATALOGUE.values() if m.size_mb]
     assert f"{min(sizes)} to {max(sizes)} MB in the catalogue" in section
+    assert f"batch of at most {engine.BATCH_SECONDS} s" in section and MOST_SECONDS == 60
+    assert f"when {engine.LIVE_BACKLOG} s of others' is before" in section
     assert SHARE == 0.5 and "The models used last stay in memory, up to half" in section
     large = checkpoints.CATALOGUE["stylegan2_ffhq"]
     images = 4 * 1024**2 / engine.GPU_PIXELS_PER_SECOND

@@ -423,8 +423,12 @@ _seconds_per_image: dict[str, float] = {}
 
 
 def note_speed(path: str, seconds: float) -> None:
-    """Remembers how long an image takes: a running mean that forgets a slow first call quickly."""
-    _seconds_per_image[path] = 0.5 * (_seconds_per_image.get(path, seconds) + seconds)
+    """Remembers how long an image takes: a running mean that forgets a slow first call quickly.
+
+    One that took far longer than those before it, as when the machine was suspended, says little.
+    """
+    known = _seconds_per_image.get(path, seconds)
+    _seconds_per_image[path] = 0.5 * (known + min(seconds, 4 * known))
 
 
 def pixels_of(model: OpenModel) -> int:
