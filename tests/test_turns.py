@@ -181,6 +181,7 @@ def test_what_nobody_listens_for_any_more_is_not_drawn(crowd, monkeypatch):
     stays = crowd.ask("b")
     crowd.go.set()
     assert stays.result(10) and crowd.calls == ["b"]
+    assert crowd.renderer.run(MEASURE, lambda: "for everybody") == "for everybody"
 
 
 def test_too_long_a_line_is_refused_in_a_sentence_until_it_is_shorter(crowd):

@@ -56,6 +56,8 @@ ANSWERS = itertools.count()
 NOTHING_SET = {"edits": (), "names": (), "class_index": 0, "mix": None, "noise_seed": None}
 EVERYTHING = len(CONTROLS) + MAX_SEMANTICS + 5  # what `lay_out` updates
 MAX_SEQUENCE = 2**53  # as far as a browser counts without gaps
+# What a page says, which asks again by itself, where others are told when to.
+FOLLOWS = "your settings are kept, and the images follow as soon as there is room."
 SAY_SECONDS = 1.0  # how often a visitor who waits is told how many come first
 # Threads that wait for a frame: more than the renderer lets wait, so that its answer is the only no.
 DRAWING = ThreadPoolExecutor(MOST_JOBS + 32, "frame")
@@ -78,7 +80,8 @@ def beside_the_images(function: Callable) -> Callable:
         except Dropped:
             return gr.skip()
         except Busy as error:
-            return {"sequence": number, "problem": str(error), "again": error.seconds}
+            said = f"{error.reason}: {FOLLOWS}"
+            return {"sequence": number, "problem": said, "again": error.seconds}
         except UserError as error:
             return {"sequence": number, "problem": str(error)}
         finally:

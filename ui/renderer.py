@@ -35,11 +35,14 @@ class Dropped(UserError):
 
 
 class Busy(UserError):
-    """More waits than can be drawn soon. `seconds`: when it is worth asking again."""
+    """More waits than can be drawn soon.
 
-    def __init__(self, message: str, seconds: float):
-        self.seconds = min(max(seconds, 2.0), 30.0)
-        super().__init__(message)
+    reason: why, a clause; the message is a whole sentence. seconds: when it is worth asking again.
+    """
+
+    def __init__(self, reason: str, seconds: float):
+        self.reason, self.seconds = reason, min(max(seconds, 2.0), 30.0)
+        super().__init__(f"{reason}: ask again in about {self.seconds:.0f} s.")
 
 
 @dataclass(eq=False)
@@ -85,8 +88,11 @@ class Renderer:
     ) -> Result:
         """What `function(*arguments)` returns or raises, once its turn has come.
 
-        Raises `Dropped` if nobody waits for it any more before that; options: see `submit`.
+        Raises `Dropped` if nobody waits for it any more before that, except for what is measured, which
+        is for everybody; options: see `submit`.
         """
+        if urgency == MEASURE:
+            return self.submit(urgency, function, *arguments, **options).result()
         return self.wait([self.submit(urgency, function, *arguments, **options)])[0]
 
     def wait(self, futures: "Sequence[Future[Result]]") -> list[Result]:
@@ -136,16 +142,13 @@ class Renderer:
         with self._changed:
             lines, who = self._lines[urgency], visitor()
             if len(lines.get(who, ())) >= MOST_OWN.get(urgency, MOST_JOBS):
-                raise Busy("You wait for many images already: ask again when some are there.", 5.0)
+                raise Busy("You wait for many images already", 5.0)
             ahead = self._ahead(urgency, who)
             seconds = self._seconds(ahead)
             count = sum(map(len, lines.values()))
             if seconds > MOST_SECONDS or (urgency == GALLERY and count >= MOST_JOBS):
-                raise Busy(
-                    f"{visitors_say(len(ahead))} before you, which is too many at the moment: your "
-                    "settings are kept, and the images follow as soon as there is room.",
-                    seconds / 4,
-                )
+                reason = f"{visitors_say(len(ahead))} before you, which is too many at the moment"
+                raise Busy(reason, seconds / 4)
 
     def ahead(self, who: str, urgency: int = GALLERY) -> tuple[int, float]:
         """(visitors whose turn comes before this one's, seconds until this one's images are drawn).
