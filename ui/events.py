@@ -384,7 +384,9 @@ def say_waiting(visitors: int, seconds: float) -> str:
     """How many come first, and until when; "" where nobody does."""
     if not visitors:
         return ""
-    return f"{visitors_say(visitors)} before you: your images come in about {seconds:.0f} s."
+    return (
+        f"{visitors_say(visitors)} before you: your images come in about {max(seconds, 1):.0f} s."
+    )
 
 
 def the_frame(
