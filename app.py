@@ -6,6 +6,9 @@ import gc
 # again would be a tenth of the page's start.
 gc.disable()
 
+import importlib.util
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +35,8 @@ gc.enable()
 INTRO = f"""<p>Each slider moves every image along one direction that the generator's own weights
 reveal, in closed form: no training, no labels (<a href="{PAPER}" target="_blank"
 rel="noopener noreferrer">SeFa, CVPR 2021</a>). <strong>Drag one.</strong></p>"""
+MOST_EVENTS = 512  # that are under way at once
+MOST_SESSIONS = 500  # whose pages Gradio remembers, the last that were used: half a MB each
 
 
 def build_page() -> gr.Blocks:
@@ -41,8 +46,12 @@ def build_page() -> gr.Blocks:
     with (
         made_when_served(),
         gr.Blocks(
-            title=f"SeFa: {owner.title}", analytics_enabled=False, delete_cache=(3600, 3600)
-        ).queue(max_size=64) as blocks,
+            title=f"SeFa: {owner.title}",
+            analytics_enabled=False,
+            delete_cache=(3600, 3600),
+            # Whoever waits for images waits in the renderer, which refuses sooner than this queue is full. A
+            # message to all who wait whenever one is done would be as much work as what they wait for.
+        ).queue(max_size=MOST_EVENTS, status_update_rate=1) as blocks,
     ):
         notices = [*owner.notices, *start.notices]
         page = lay_parts(owner, start, notices)
@@ -134,6 +143,12 @@ def theme() -> gr.themes.Base:
 
 def serve(blocks: gr.Blocks, **options: Any) -> None:
     """Serves a page; `options` are more of `launch`'s."""
+    # Gradio sums up all events of the past anew at each one's end: 10000 of them, by default.
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1000")
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000")
+    # And it looks for matplotlib before and after each, on the disk where that is not installed.
+    if importlib.util.find_spec("matplotlib") is None:
+        sys.modules["matplotlib"] = None
     blocks.launch(
         theme=theme(),
         css=asset("page.css", "strips.css"),
@@ -142,6 +157,8 @@ def serve(blocks: gr.Blocks, **options: Any) -> None:
         run_history=False,  # it would fill the browser's storage with every public event's images
         mcp_server=offer_tools(),
         max_file_size="1mb",  # nothing is ever uploaded, but Gradio would take what a stranger sends
+        max_threads=MOST_EVENTS,
+        state_session_capacity=MOST_SESSIONS,
         **options,
     )
 

@@ -53,7 +53,7 @@ SCRUB = """async seconds => {
 def embedded_strips(frames: int) -> list[Strip]:
     """Six named directions of the embedded model, on one face."""
     path = checkpoints.fetch("avatars").path
-    model = ModelCache(1).get(path, default_device())
+    model = ModelCache().get(path, default_device())
     labels = checkpoints.load_labels("avatars", path, model.generator)
     base, strips = Recipe(seed=labels.seeds[0], num_samples=1), []
     positions = np.linspace(-REACH, REACH, frames).tolist()

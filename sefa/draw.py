@@ -305,7 +305,7 @@ def load_model(source: str) -> tuple[LoadedModel, Labels]:
     """The model on its device, and the names of its directions. Raises UserError."""
     with download_bar() as progress:
         path = checkpoints.fetch(source, progress=progress).path
-    model = ModelCache(1).get(path, default_device())
+    model = ModelCache().get(path, default_device())
     generator = model.generator
     print(f"{source}: {generator.family}, {generator.resolution} px, on {generator.device}")
     return model, checkpoints.load_labels(source, path, generator)

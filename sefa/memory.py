@@ -1,34 +1,55 @@
-"""How the C library hands out memory: what images are drawn in is kept, not returned and asked anew."""
+"""How much memory there is for loaded models."""
 
-import ctypes
-import functools
+import os
+import warnings
+from pathlib import Path
 
-# Of mallopt in glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-KEPT = 2**30  # bytes: no block of features is larger
+import torch
+from torch import nn
+
+SHARE = 0.5  # of the memory of the machine, or of a GPU: the rest is for what is drawn
+# What a container may use, as the versions 2 and 1 of Linux's control groups say it.
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+UNKNOWN = 8 * 1024**3  # bytes, where the machine does not say
 
 
-@functools.cache
-def keep_freed_memory() -> bool:
-    """Tells glibc to keep what is freed for what comes next; whether it does.
+def weights_limit(device: torch.device) -> int:
+    """Bytes that the loaded models on a device may take together: half of its memory.
 
-    By default large blocks go back to the system, which clears them page by page when they are wanted
-    again: of drawing on a CPU that was a third of the time. The process then stays as large as it was
-    at its largest. For a process that draws, as early as possible: threads that have asked for memory
-    already go on as before. Without glibc nothing happens.
+    SEFA_MODEL_MEMORY, in MB, says otherwise.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return False
-    # One arena for all threads: the others' blocks go back to the system beyond 64 MiB.
-    options = ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, KEPT), (M_TRIM_THRESHOLD, 2**31 - 1))
-    return [mallopt(*option) for option in options] == [1] * len(options)
+    text = os.environ.get("SEFA_MODEL_MEMORY", "").strip()
+    if text:
+        try:
+            megabytes = float(text)
+            if 0 <= megabytes < 1e9:
+                return int(megabytes * 1e6)
+        except ValueError:
+            pass
+        warnings.warn(f"SEFA_MODEL_MEMORY={text[:100]!r} is no number of megabytes.")
+    if device.type == "cuda":
+        return int(SHARE * torch.cuda.get_device_properties(device).total_memory)
+    return int(SHARE * machine_memory())
 
 
-def give_back_memory() -> None:
-    """Returns to the system what `keep_freed_memory` kept and nobody uses."""
+def machine_memory(limits: tuple[str, ...] = LIMITS) -> int:
+    """Bytes that this process may use: the machine's, or its container's where that is less."""
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError):
-        pass
+        found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, ValueError, OSError):
+        found = [UNKNOWN]
+    for path in limits:
+        try:
+            found.append(int(Path(path).read_text()))
+        except (OSError, ValueError):  # there is none, or it says "max"
+            continue
+    return min(found)
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of a network's parameters and buffers; what two share is counted once."""
+    storages = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr() or id(storage)] = storage.nbytes()
+    return sum(storages.values())

@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from sefa.editing import Edit, Recipe, combine, edit, mix
 from sefa.factorization import Directions, factorize, parse_layers
 from sefa.generators.generator import Generator
 from sefa.layer_groups import LayerEffects, LayerGroup, layer_effects, suggest_groups
-from sefa.memory import keep_freed_memory
+from sefa.malloc import give_back_memory, keep_freed_memory
+from sefa.memory import weight_bytes, weights_limit
 
-MAX_LOADED = 2  # models kept in memory
 MAX_DIRECTIONS = 16  # factorisations kept for each model (one is at most 2 MB)
 PIXELS_PER_BATCH = 4 * 1024 * 1024  # four images of 1024 px at a time bound the memory of a GPU
 CPU_PIXELS_PER_BATCH = 1024 * 1024  # a CPU gains nothing from more, and its caches lose
@@ -65,6 +66,11 @@ class LoadedModel:
         self.generator = generator
         self._directions: OrderedDict[str, Directions] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """On its device: of the weights, what the first image prepared of them, and kept features."""
+        return weight_bytes(self.generator) + reuse.kept_bytes(self.generator)
 
     def directions(self, layers: str) -> Directions:
         """`factorize(generator, layers)`, computed once for each selection."""
@@ -231,30 +237,70 @@ def prepare(generator: Generator, device: torch.device | str) -> Generator:
 
 
 class ModelCache:
-    """The models last used, by path and device; safe to share between threads."""
+    """The models last used, by path and device; safe to share between threads.
 
-    def __init__(self, max_loaded: int = MAX_LOADED):
-        self._max_loaded = max_loaded
+    max_bytes: of all weights on one device together; None is what `weights_limit` says of it. The
+    last one used is always kept, however large it is.
+    """
+
+    def __init__(self, max_bytes: int | None = None):
+        self._max_bytes = max_bytes
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
         self.renew_lock()
 
     def renew_lock(self) -> None:
-        """For a forked child: a thread of the parent's may have held the lock, and is not there."""
+        """For a forked child: a thread of the parent's may have held the lock, or have been
+        loading, and is not there.
+        """
         self._lock = threading.Lock()
+        self._loading: dict[tuple[str, str], Future[LoadedModel]] = {}
 
     def get(self, path: str | Path, device: torch.device | str) -> LoadedModel:
-        """The model in `path` on `device`; loaded when it is not there.
+        """The model in `path` on `device`; loaded when it is not there, which keeps nobody waiting
+        but those who want the same.
 
         Raises `CheckpointError`.
         """
         key = (str(path), str(device))
         with self._lock:
-            if key not in self._models:
-                self._models[key] = LoadedModel(prepare(load_generator(path), device))
-                if len(self._models) > self._max_loaded:
-                    self._models.popitem(last=False)  # a render that holds it keeps it alive
-            self._models.move_to_end(key)
-            return self._models[key]
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+            loading = self._loading.get(key)
+            if loading is None:
+                mine = self._loading[key] = Future()
+        if loading is not None:
+            return loading.result()
+        try:
+            model = LoadedModel(prepare(load_generator(path), device))
+        except BaseException as error:
+            with self._lock:
+                self._loading.pop(key, None)
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            self._loading.pop(key, None)
+            self._models[key] = model
+            self._make_room(key)
+        mine.set_result(model)
+        return model
+
+    def _make_room(self, newest: tuple[str, str]) -> None:
+        """Lets go of the models on the newest one's device that were used least recently.
+
+        Who draws with one at the moment keeps it alive until that is done.
+        """
+        device = newest[1]
+        limit = weights_limit(torch.device(device)) if self._max_bytes is None else self._max_bytes
+        sizes = {k: m.bytes for k, m in self._models.items() if k[1] == device}
+        total = sum(sizes.values())
+        for key, size in sizes.items():
+            if total <= limit or key == newest:
+                break
+            del self._models[key]
+            total -= size
+        if device == "cpu" and len(self._models) < len(sizes):
+            give_back_memory()
 
 
 def render(

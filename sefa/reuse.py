@@ -91,6 +91,12 @@ class Reuse:
         self._keep([rows[leader] for leader in leaders])
         return torch.stack([images[i] for i in range(len(w))])
 
+    @property
+    def size(self) -> int:
+        """Bytes of what is kept."""
+        with self._lock:
+            return sum(row.size for row in self._recent)
+
     def _features(
         self,
         generator: Generator,
@@ -185,3 +191,10 @@ def synthesize(generator: Generator, w: Tensor, conditions: Mapping[str, Any]) -
     with _keeping:
         reuse = _kept.setdefault(generator, Reuse())
     return reuse.synthesize(generator, w, conditions)
+
+
+def kept_bytes(generator: Generator) -> int:
+    """Bytes of the features that are kept of a generator's images."""
+    with _keeping:
+        reuse = _kept.get(generator)
+    return 0 if reuse is None else reuse.size

@@ -23,13 +23,16 @@ CHROMIUM_OPTIONS = [
 
 
 class Server:
-    """`python app.py` in a process of its own, on a free port."""
+    """`python app.py` in a process of its own, on a free port.
 
-    def __init__(self, **environment: str):
+    program: what is run in its place, a whole program that ends with `app.main()`.
+    """
+
+    def __init__(self, program: str = "", **environment: str):
         self.started = time.monotonic()
         self.output: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "app.py"],
+            [sys.executable, "-u", *(["-c", program] if program else ["app.py"])],
             cwd=ROOT,
             env={**os.environ, "GRADIO_SERVER_PORT": str(free_port()), **environment},
             stdout=subprocess.PIPE,

@@ -24,10 +24,12 @@ from sefa import Recipe, convert, draw
 from sefa.__main__ import option_parser
 from sefa.editing import MAX_NAMES, MAX_TERMS, Named
 from sefa.labels import parse_labels
+from sefa.memory import SHARE
 from sefa.teaser import MAX_BYTES, MAX_STRIPS
 from tests.conftest import missing
 from tests.helpers import tiny_stylegan2
 from ui import api, engine
+from ui.renderer import MOST_SECONDS
 from ui.settings import MAX_DESCRIPTION, MAX_TITLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,7 +129,9 @@ def test_what_runs_where_says_what_the_code_does():
     assert f"in {engine.CPU_SECONDS:g} s an image" in section and engine.WARM_SECONDS == 60
     sizes = [m.size_mb for m in checkpoints.CATALOGUE.values() if m.size_mb]
     assert f"{min(sizes)} to {max(sizes)} MB in the catalogue" in section
-    assert engine.MODELS._max_loaded == 4 and "Four models stay in memory" in section
+    assert f"batch of at most {engine.BATCH_SECONDS} s" in section and MOST_SECONDS == 60
+    assert f"when {engine.LIVE_BACKLOG} s of others' is before" in section
+    assert SHARE == 0.5 and "The models used last stay in memory, up to half" in section
     large = checkpoints.CATALOGUE["stylegan2_ffhq"]
     images = 4 * 1024**2 / engine.GPU_PIXELS_PER_SECOND
     load = large.size_mb * 1e6 / engine.GPU_BYTES_PER_SECOND

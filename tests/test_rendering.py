@@ -1,7 +1,9 @@
 """Recipe -> pixels: known values, independence of the batch, loaded models shared by threads."""
 
+import gc
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +19,11 @@ from sefa import (
     calibration,
     factorize,
     generators,
+    memory,
     rendering,
 )
 from sefa.editing import Mix
+from sefa.memory import weight_bytes
 from sefa.rendering import LoadedModel, ModelCache, default_device, render, take_rows, to_uint8
 from tests.helpers import (
     TinyConditional,
@@ -382,7 +386,8 @@ def test_a_cached_model_is_the_same_object(paths):
 
 
 def test_the_least_recently_used_model_goes(paths):
-    cache = ModelCache(max_loaded=2)
+    one = ModelCache().get(paths[0], "cpu").bytes
+    cache = ModelCache(max_bytes=2 * one)  # the three are of one size
     first, second = cache.get(paths[0], "cpu"), cache.get(paths[1], "cpu")
     assert cache.get(paths[0], "cpu") is first  # used again, so the second goes
     third = cache.get(paths[2], "cpu")
@@ -390,6 +395,85 @@ def test_the_least_recently_used_model_goes(paths):
     assert cache.get(paths[2], "cpu") is third
     assert cache.get(paths[1], "cpu") is not second
     assert second.images(Recipe(num_samples=1)).shape == (1, 8, 8, 3)  # who holds it keeps it
+
+
+def test_weights_are_counted_in_bytes_and_shared_ones_once():
+    shared = torch.nn.Linear(3, 5)  # 15 + 5 floats
+    network = torch.nn.Sequential(shared, torch.nn.BatchNorm1d(5), shared)
+    # The norm has 4 x 5 floats and one int64; the shared layer counts once.
+    assert weight_bytes(network) == 4 * (20 + 20) + 8
+    assert weight_bytes(network.half()) == 2 * (20 + 20) + 8
+
+
+def test_a_model_larger_than_the_limit_is_kept_alone(paths):
+    cache = ModelCache(max_bytes=1)
+    first = cache.get(paths[0], "cpu")
+    assert cache.get(paths[0], "cpu") is first
+    second = cache.get(paths[1], "cpu")
+    assert cache.get(paths[1], "cpu") is second and len(cache._models) == 1
+
+
+def test_a_model_that_goes_while_it_draws_finishes_and_is_then_gone(paths):
+    cache = ModelCache(max_bytes=1)
+    loaded = cache.get(paths[0], "cpu")
+    recipe = Recipe(num_samples=2)
+    expected = loaded.images(recipe)
+
+    def interrupt(module, arguments):
+        cache.get(paths[1], "cpu")
+
+    for module in loaded.generator.modules():
+        module.register_forward_pre_hook(interrupt)
+    images = loaded.images(recipe)
+    assert [key[0] for key in cache._models] == [str(paths[1])]
+    assert levels_apart(images, expected) <= 1
+    gone = weakref.ref(loaded.generator)
+    del loaded, module
+    gc.collect()
+    assert gone() is None  # nothing else keeps it
+
+
+def test_loading_one_model_keeps_nobody_from_another(paths, monkeypatch):
+    cache = ModelCache()
+    other, loading, go_on = cache.get(paths[1], "cpu"), threading.Event(), threading.Event()
+
+    def slow_load(path):
+        loading.set()
+        assert go_on.wait(10)
+        return sefa.load_generator(path)
+
+    monkeypatch.setattr(rendering, "load_generator", slow_load)
+    thread = threading.Thread(target=cache.get, args=[paths[0], "cpu"])
+    thread.start()
+    assert loading.wait(10)
+    assert cache.get(paths[1], "cpu") is other
+    go_on.set()
+    thread.join(10)
+    assert len(cache._models) == 2
+
+
+def test_a_forked_child_loads_what_its_parent_was_loading(paths):
+    cache = ModelCache()
+    cache._loading[str(paths[0]), "cpu"] = rendering.Future()  # by a thread that is not there
+    cache.renew_lock()
+    assert cache.get(paths[0], "cpu").generator.resolution == 8
+
+
+def test_the_memory_of_a_container_counts_where_it_is_less(tmp_path, monkeypatch):
+    monkeypatch.delenv("SEFA_MODEL_MEMORY", raising=False)
+    machine = memory.machine_memory(())
+    container, unlimited = tmp_path / "memory.max", tmp_path / "other"
+    container.write_text("1000000\n")
+    unlimited.write_text("max\n")
+    assert memory.machine_memory((str(container), str(unlimited))) == 1_000_000 < machine
+    assert memory.machine_memory((str(unlimited), str(tmp_path / "none"))) == machine
+    cpu = torch.device("cpu")
+    assert 0 < memory.weights_limit(cpu) <= machine / 2
+    monkeypatch.setenv("SEFA_MODEL_MEMORY", " 1500 ")
+    assert memory.weights_limit(cpu) == 1_500_000_000
+    monkeypatch.setenv("SEFA_MODEL_MEMORY", "much")
+    with pytest.warns(UserWarning, match="SEFA_MODEL_MEMORY='much' is no number of megabytes"):
+        assert memory.weights_limit(cpu) <= machine / 2
 
 
 def test_a_file_that_is_no_model_is_not_cached(tmp_path, paths):

@@ -1,6 +1,5 @@
 """Filmstrips: their frames are what the gallery would show, and a key says what they are of."""
 
-from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from tests.helpers import is_one_sentence
 from tests.pages import decode
 from tests.test_app import request_values
 from ui import controls, engine, events, strips
+from ui.kept import Kept
 from ui.strips import FEW_FRAMES, FRAMES, Wanted, positions, strip_key
 
 STEPS = [Edit.along("all", 0, 0.5), Edit("0-1", ((1, 0.6), (3, -0.8)), 0.25)]
@@ -22,7 +22,7 @@ RECIPE = Recipe(seed=7, num_samples=3, edits=(Edit.along("all", 0, 1.5), Edit.al
 def avatars(monkeypatch):
     model = engine.open_model("avatars")
     monkeypatch.setitem(engine._seconds_per_image, str(model.path), 0.001)
-    monkeypatch.setattr(strips, "_unmoved", OrderedDict())
+    monkeypatch.setattr(strips, "_unmoved", Kept(2**24))
     return model
 
 

@@ -22,6 +22,7 @@ from sefa.rendering import LoadedModel, ModelCache
 from tests.helpers import is_one_sentence, problem_of, tiny_stylegan2
 from tests.test_app import open_local, request_values
 from ui import api, brush, engine, events, strips
+from ui.kept import Kept
 
 with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):
     # The worker's CUDA, whose import wants a torch that was built for it.
@@ -138,9 +139,9 @@ def test_the_entry_keeps_nothing_of_a_call(model, monkeypatch):
     arguments = (str(model.path), *engine.portable(model, RECIPE, True))
     engine.synthesize(*arguments)
     kept = [vars(engine)[name] for name in ("_originals", "_opened", "_news", "_seconds_per_image")]
-    before = [dict(k) for k in kept]
+    before = [list(k) for k in kept]
     engine.synthesize(*arguments)
-    assert [dict(k) for k in kept] == before
+    assert [list(k) for k in kept] == before
     assert next(iter(engine.MODELS._models))[0] == arguments[0]
 
 
@@ -170,7 +171,7 @@ def test_strips_of_all_rows_are_one_call(model, monkeypatch):
         return engine.synthesize(*arguments)
 
     monkeypatch.setattr(engine, "synthesize_on_gpu", entry)
-    monkeypatch.setattr(strips, "_unmoved", type(strips._unmoved)())
+    monkeypatch.setattr(strips, "_unmoved", Kept(2**24))
     found = strips.strips(model, RECIPE, STEPS, WANTED)
     assert [strip["row"] for strip in found] == [0, 1, 2] and len(calls) == 1
 
@@ -237,7 +238,7 @@ def test_what_is_too_slow_is_told_by_size_until_it_is_measured(model, monkeypatc
 
 def test_strips_come_one_by_one_from_the_cpu(model, monkeypatch):
     monkeypatch.setattr(strips, "MOMENT", -1.0)
-    monkeypatch.setattr(strips, "_unmoved", type(strips._unmoved)())
+    monkeypatch.setattr(strips, "_unmoved", Kept(2**24))
     with zero_gpu(monkeypatch, refused("ZeroGPU quota exceeded")) as asked:
         found = strips.strips(model, RECIPE, STEPS, WANTED)
     assert [strip["row"] for strip in found] == [0] and len(asked) == 1

@@ -20,6 +20,7 @@ from sefa.factorization import Directions
 from sefa.pictures import one_of
 from sefa.rendering import take_rows
 from ui import engine
+from ui.kept import Kept
 from ui.renderer import STRIP
 
 COUNT = 3  # directions of each method
@@ -81,14 +82,15 @@ def measure(
 ) -> tuple[list[tuple[str, Directions]], EqualChange]:
     """(each method's title and directions, how far they go for the same change)."""
     key = (model, layers, class_index)
-    if key not in _measured:
-        if len(_measured) >= 64:
-            _measured.clear()
-        _measured[key] = _measure(model, layers, class_index, report)
-    return _measured[key]
+    known = _measured.get(key)
+    if known is None:
+        known = _measure(model, layers, class_index, report)
+        size = sum(directions.vectors.nbytes for _, directions in known[0])
+        _measured.keep(key, known, size)
+    return known
 
 
-_measured: dict[tuple, tuple[list[tuple[str, Directions]], EqualChange]] = {}
+_measured = Kept(64 * 1024**2)  # of each method's directions all: 2 MB for a w of 512
 
 
 def _measure(model, layers, class_index, report):

@@ -8,10 +8,10 @@ import functools
 import logging
 import math
 import os
-import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,29 @@ from spaces.config import Config
 
 import checkpoints
 from hub_cache import note_use
+from sefa import editing
 from sefa.editing import Recipe
 from sefa.errors import UserError
 from sefa.export import encode_images
 from sefa.factorization import Directions
 from sefa.labels import Labels
-from sefa.rendering import LoadedModel, ModelCache, default_device, render, take_rows
+from sefa.rendering import (
+    PIXELS_PER_BATCH,
+    LoadedModel,
+    ModelCache,
+    default_device,
+    render,
+    take_rows,
+)
+from ui.kept import Kept
 from ui.renderer import GALLERY, Renderer
+from ui.visitors import visitor
 
 EMBEDDED = "avatars"
 LIVE_SECONDS = 0.15  # a gallery that takes longer than this is drawn on release, not while dragging
+LIVE_BACKLOG = 0.6  # seconds; with so much before it, a slider's frame is drawn on release
 TURN_SECONDS = 0.25  # on a CPU, of what is not urgent
+BATCH_SECONDS = 0.3  # of what is drawn together for several visitors
 TINY = 64  # images of fewer pixels a side are shown enlarged, every pixel in sight
 # What is asked of ZeroGPU for one call is what counts against a visitor's minutes.
 GPU_START_SECONDS = 2.0  # until a worker has CUDA
@@ -46,7 +58,7 @@ CPU_SECONDS = 2.0  # for an image; a model that takes longer is not drawn on the
 CPU_PIXELS = 256  # a side; what is larger is slower than that, as far as nothing is known
 ON_ZERO_GPU = Config.zero_gpu
 
-MODELS = ModelCache(max_loaded=4)  # a model may be there twice, on the CPU and on the GPU
+MODELS = ModelCache()
 os.register_at_fork(after_in_child=MODELS.renew_lock)  # ZeroGPU forks its workers
 RENDERER = Renderer()
 
@@ -175,8 +187,21 @@ def render_arrays(model: LoadedModel, w: np.ndarray, conditions: Mapping[str, An
 
 def portable(model: OpenModel, recipe: Recipe, edited: bool) -> tuple[np.ndarray, dict[str, Any]]:
     """(w, conditions) of a recipe as numpy and plain values, which any process can be sent."""
-    w, conditions = model.loaded.inputs(recipe, edited)
-    return w.cpu().numpy(), plain(conditions)
+    loaded, key = model.loaded, (model, recipe.originals())
+    with torch.inference_mode():
+        known = _unedited.get(key)
+        w, conditions = loaded.inputs(key[1]) if known is None else known
+        if known is None:
+            _unedited.keep(key, (w, conditions), w.nbytes)
+        for change in recipe.edits if edited else ():
+            vector, layers = loaded.vector(change)
+            w = editing.edit(w, vector, change.alpha, layers)
+        return w.cpu().numpy(), plain(conditions)
+
+
+# (w, conditions) of recipes without edits: while a slider moves they stay, and mapping takes a
+# quarter of the time that drawing takes.
+_unedited = Kept(32 * 1024**2)
 
 
 def plain(conditions: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,22 +294,92 @@ def draw(
 ) -> np.ndarray:
     """uint8 [num_samples, H, W, C] of a recipe, with or without its edits.
 
-    `notes` gets a sentence where a visitor should know how they were drawn.
+    `notes` gets a sentence where a visitor should know how they were drawn. Raises `Busy` where too
+    many wait, `Dropped` when nobody wants it any more.
     """
+    return draw_each(model, [(recipe, edited)], notes)[0]
+
+
+def draw_each(
+    model: OpenModel, recipes: Sequence[tuple[Recipe, bool]], notes: list[str] | None = None
+) -> list[np.ndarray]:
+    """`draw` for each (recipe, edited): at once, and with what other visitors wait for."""
     if on_zero_gpu(model):
         try:
-            return call_gpu(model, *portable(model, recipe, edited))
+            return [call_gpu(model, *portable(model, *recipe)) for recipe in recipes]
         except NoGpu as error:
             on_cpu_instead(model, error, notes)
-    return RENDERER.run(GALLERY, draw_here, model, recipe, edited)
+    RENDERER.admit(GALLERY)
+    return RENDERER.wait(
+        [
+            submit_drawing(model, GALLERY, recipe.num_samples, portable, model, recipe, edited)
+            for recipe, edited in recipes
+        ]
+    )
 
 
-def draw_here(model: OpenModel, recipe: Recipe, edited: bool) -> np.ndarray:
-    """`draw` in this process, timed; for the rendering thread."""
-    start = time.perf_counter()
-    images = draw_arrays(model, *portable(model, recipe, edited))
-    note_speed(str(model.path), (time.perf_counter() - start) / len(images))
-    return images
+def submit_drawing(
+    model: OpenModel, urgency: int, count: int, inputs: Callable[..., Any], *arguments: Any
+) -> "Future[np.ndarray]":
+    """A place in the line for `count` images of a model, of the (w, conditions) that
+    `inputs(*arguments)` gives: in the rendering thread, which may draw others in the same batch.
+    """
+    seconds, pixels = seconds_per_image(model), PIXELS_PER_BATCH // pixels_of(model)
+    most = pixels if on_gpu(model) else min(pixels, int(BATCH_SECONDS / max(seconds, 1e-6)))
+    return RENDERER.submit(
+        urgency,
+        functools.partial(draw_together, model),
+        inputs,
+        *arguments,
+        seconds=count * seconds,
+        group=model,
+        size=count,
+        most=most,
+    )
+
+
+def draw_together(
+    model: OpenModel, asked: Sequence[tuple[Any, ...]]
+) -> list[np.ndarray | Exception]:
+    """For each (inputs, *arguments) its images uint8 [n, H, W, C], or the error of its inputs.
+
+    For the rendering thread. One batch for all whose conditions can be in one; timed.
+    """
+    found: list[Any] = [None] * len(asked)
+    batches: dict[Any, list[tuple[int, np.ndarray, Mapping[str, Any]]]] = {}
+    for i, (inputs, *arguments) in enumerate(asked):
+        try:
+            w, conditions = inputs(*arguments)
+            batches.setdefault(kind_of(conditions), []).append((i, w, conditions))
+        except Exception as error:  # noqa: BLE001 - it is that caller's alone
+            found[i] = error
+    for batch in batches.values():
+        places, ws, beside = zip(*batch, strict=True)
+        start = time.perf_counter()
+        images = draw_arrays(model, np.concatenate(ws), stack_conditions(beside))
+        note_speed(str(model.path), (time.perf_counter() - start) / len(images))
+        ends = np.cumsum([len(w) for w in ws])
+        for i, part in zip(places, np.split(images, ends[:-1]), strict=True):
+            found[i] = part
+    return found
+
+
+def kind_of(conditions: Mapping[str, Any]) -> tuple:
+    """The same for conditions that can be in one batch: those whose plain values are equal."""
+    return tuple(
+        (name, value.shape[1:] if isinstance(value, np.ndarray) else (type(value), value))
+        for name, value in sorted(conditions.items())
+    )
+
+
+def stack_conditions(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Conditions of one kind as those of all their samples: arrays row after row."""
+    return {
+        name: np.concatenate([each[name] for each in conditions])
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in conditions[0].items()
+    }
 
 
 def draw_arrays(model: OpenModel, w: np.ndarray, conditions: Mapping[str, Any]) -> np.ndarray:
@@ -311,21 +406,37 @@ def draw_ws(
         if on_zero_gpu(model):
             return call_gpu(model, *arrays)
         return RENDERER.run(urgency, draw_arrays, model, *arrays)
+    RENDERER.admit(urgency)
     size = max(1, min(len(w), int(TURN_SECONDS / max(seconds_per_image(model), 1e-6))))
     turns = []
     for start in range(0, len(w), size):
         rows = range(start, min(start + size, len(w)))
         arrays = w[rows.start : rows.stop].cpu().numpy(), plain(take_rows(conditions, rows))
-        turns.append(RENDERER.submit(urgency, draw_arrays, model, *arrays))
-    return np.concatenate([turn.result() for turn in turns])
+        turns.append(submit_drawing(model, urgency, len(rows), as_they_are, *arrays))
+    return np.concatenate(RENDERER.wait(turns))
+
+
+def as_they_are(w: np.ndarray, conditions: Mapping[str, Any]) -> tuple[np.ndarray, Any]:
+    """The inputs of a drawing for which nothing is left to be computed."""
+    return w, conditions
 
 
 _seconds_per_image: dict[str, float] = {}
 
 
 def note_speed(path: str, seconds: float) -> None:
-    """Remembers how long an image takes: a running mean that forgets a slow first call quickly."""
-    _seconds_per_image[path] = 0.5 * (_seconds_per_image.get(path, seconds) + seconds)
+    """Remembers how long an image takes: a running mean that forgets a slow first call quickly.
+
+    One that took far longer than those before it, as when the machine was suspended, says little.
+    """
+    known = _seconds_per_image.get(path, seconds)
+    _seconds_per_image[path] = 0.5 * (known + min(seconds, 4 * known))
+
+
+def pixels_of(model: OpenModel) -> int:
+    """Of one image; as the model opened, so that a model that had to go is not loaded for it."""
+    known = seen(model.name)
+    return (known[1] if known else model.loaded.generator.resolution) ** 2
 
 
 def seconds_per_image(model: OpenModel) -> float:
@@ -343,6 +454,11 @@ def on_gpu(model: OpenModel) -> bool:
     return on_zero_gpu(model) or (not ON_ZERO_GPU and default_device().type == "cuda")
 
 
+def is_idle() -> bool:
+    """Whether a frame for a slider that moves would come soon; else it is drawn on release."""
+    return RENDERER.ahead(visitor())[1] <= LIVE_BACKLOG
+
+
 def is_live(model: OpenModel, num_samples: int) -> bool:
     """Whether the gallery follows a slider while it is dragged, or is drawn when it is let go."""
     if on_zero_gpu(model):
@@ -353,32 +469,24 @@ def is_live(model: OpenModel, num_samples: int) -> bool:
     return seconds is not None and seconds * num_samples <= LIVE_SECONDS
 
 
-_originals: OrderedDict[tuple[OpenModel, Recipe], list[str]] = OrderedDict()
-_keeping = threading.Lock()
-MAX_ORIGINALS = 64
-
-
-def originals(model: OpenModel, recipe: Recipe, notes: list[str] | None = None) -> list[str]:
-    """The frames of a recipe without edits, kept because every move is compared with them."""
-    key = model, recipe.originals()
-    with _keeping:
-        if key in _originals:
-            _originals.move_to_end(key)
-            return _originals[key]
-    found = encode(draw(model, key[1], edited=False, notes=notes))
-    with _keeping:
-        _originals[key] = found
-        if len(_originals) > MAX_ORIGINALS:
-            _originals.popitem(last=False)
-    return found
+_originals = Kept(64 * 1024**2)  # data URIs of recipes without edits
 
 
 def frames(
     model: OpenModel, recipe: Recipe, notes: list[str] | None = None
 ) -> tuple[list[str], list[str]]:
-    """(after, before): data URIs of every sample with and without the edits; `notes` as in `draw`."""
-    before = originals(model, recipe, notes)
-    return (edited_frames(model, recipe, notes) if recipe.edits else before), before
+    """(after, before): data URIs of every sample with and without the edits; `notes` as in `draw`.
+
+    Those without edits are kept, because every move is compared with them.
+    """
+    key = model, recipe.originals()
+    before = _originals.get(key)
+    if before is not None:
+        return (edited_frames(model, recipe, notes) if recipe.edits else before), before
+    wanted = [(key[1], False), *([(recipe, True)] if recipe.edits else [])]
+    drawn = [encode(images) for images in draw_each(model, wanted, notes)]
+    _originals.keep(key, drawn[0], sum(map(len, drawn[0])))
+    return drawn[-1], drawn[0]
 
 
 def edited_frames(model: OpenModel, recipe: Recipe, notes: list[str] | None = None) -> list[str]:

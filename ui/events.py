@@ -5,10 +5,13 @@ The sliders mean what `shown_model` and `shown_layers` say. The model and layer 
 the sliders that the visitor sees, whatever is still under way.
 """
 
+import asyncio
+import contextvars
 import functools
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -43,28 +46,53 @@ from ui.controls import (
 )
 from ui.gallery import frame
 from ui.layout import brushed_of, lay_out
+from ui.renderer import MOST_JOBS, Busy, Dropped, visitors_say
 from ui.rows import say_layers, selections
 from ui.texts import in_one_sentence, say
+from ui.visitors import FRAME, Frame, visitor
 
 ANSWERS = itertools.count()
 # Of a recipe whose model is not the one that shows.
 NOTHING_SET = {"edits": (), "names": (), "class_index": 0, "mix": None, "noise_seed": None}
 EVERYTHING = len(CONTROLS) + MAX_SEMANTICS + 5  # what `lay_out` updates
 MAX_SEQUENCE = 2**53  # as far as a browser counts without gaps
+# What a page says, which asks again by itself, where others are told when to.
+FOLLOWS = "your settings are kept, and the images follow as soon as there is room."
+SAY_SECONDS = 1.0  # how often a visitor who waits is told how many come first
+# Threads that wait for a frame: more than the renderer lets wait, so that its answer is the only no.
+DRAWING = ThreadPoolExecutor(MOST_JOBS + 32, "frame")
 
 
 def beside_the_images(function: Callable) -> Callable:
-    """Of an event that answers with a frame: a `UserError` is shown below the gallery, which stays."""
+    """Of an event that answers with a frame: a `UserError` is shown below the gallery, which stays.
+
+    So it does where nobody wants the frame any more. "again": seconds after which the page asks once
+    more of its own accord, because too many others waited.
+    """
 
     @functools.wraps(function)
     def wrapped(*inputs):
+        number = number_of(inputs)
+        dragging = bool(inputs[-1])  # then a frame is asked for again as the slider is let go
+        place = FRAME.set(Frame(number, last=dragging or function.__name__ == "settle"))
         try:
             return function(*inputs)
+        except Dropped:
+            return gr.skip()
+        except Busy as error:
+            said = f"{error.reason}: {FOLLOWS}"
+            return {"sequence": number, "problem": said, "again": error.seconds}
         except UserError as error:
-            number = inputs[-2] if isinstance(inputs[-2], int | float) else 0
             return {"sequence": number, "problem": str(error)}
+        finally:
+            FRAME.reset(place)
 
     return wrapped
+
+
+def number_of(inputs: Sequence[Any]) -> float:
+    """Which request for a frame these are the inputs of."""
+    return inputs[-2] if isinstance(inputs[-2], int | float) else 0
 
 
 def in_the_notice(function: Callable) -> Callable:
@@ -321,7 +349,7 @@ def follow(*inputs: Any) -> Any:
     *values, sequence, dragging = inputs
     recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
     model = engine.open_model(recipe.model)
-    if dragging and not engine.is_live(model, recipe.num_samples):
+    if dragging and not (engine.is_live(model, recipe.num_samples) and engine.is_idle()):
         return gr.skip()
     notes: list[str] = []
     after = engine.edited_frames(model, recipe, notes)
@@ -337,6 +365,28 @@ def settle(*inputs: Any) -> Any:
     notes: list[str] = []
     after, before = engine.frames(model, recipe, notes)
     return the_frame(model, recipe, after, before, values, number, notes)
+
+
+async def settle_event(*inputs: Any) -> AsyncIterator[Any]:
+    """`settle`, and before that, where it takes a while, who else is waiting."""
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    drawing = loop.run_in_executor(DRAWING, context.run, settle, *inputs)
+    said, who = "", visitor()
+    while not (await asyncio.wait([drawing], timeout=SAY_SECONDS))[0]:
+        waiting = say_waiting(*engine.RENDERER.ahead(who))
+        if waiting != said:
+            said = waiting
+            yield {"sequence": number_of(inputs), "waiting": waiting}
+    yield drawing.result()
+
+
+def say_waiting(visitors: int, seconds: float) -> str:
+    """How many come first, and until when; "" where nobody does."""
+    if not visitors:
+        return ""
+    return (
+        f"{visitors_say(visitors)} before you: your images come in about {max(seconds, 1):.0f} s."
+    )
 
 
 def the_frame(

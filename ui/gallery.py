@@ -3,7 +3,8 @@
 The server sends JSON: {"sequence", "query", "base", "after": [uri], "before": [uri] or null,
 "seeds": [int], "tiny": bool, "strips": [key of each row's strip], "live": bool, "share": {"command",
 "python"}}, and where something is to be said "note"; or {"sequence", "problem"} where nothing could
-be drawn. The page numbers every request for a frame when it is sent; a frame that arrives after a
+be drawn, with "again", seconds, where the page is to ask once more; or {"sequence", "waiting"}, a
+sentence, while others come first. The page numbers every request for a frame when it is sent; a frame that arrives after a
 newer one is dropped, so the last value always wins. "before" comes only when the originals ("base")
 may have changed. The pixels of "tiny" images are shown as squares.
 """

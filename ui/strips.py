@@ -9,9 +9,7 @@ batch. Scrubbing switches among frames that are in the browser already and asks 
 
 import hashlib
 import json
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +25,7 @@ from sefa.regions import change_map
 from sefa.rendering import take_rows
 from ui import engine
 from ui.gallery import sends
+from ui.kept import Kept
 from ui.renderer import STRIP
 from ui.web import asset
 
@@ -148,8 +147,8 @@ def draw_strips(
     frames_of = dict(zip(order, images, strict=True))
     for i, own in enumerate(owns):
         if (i, middle) in frames_of:
-            still[own] = frames_of[i, middle]
-            keep_unmoved((model, own), still[own])
+            still[own] = frames_of[i, middle].copy()  # and nothing of the batch it is in
+            _unmoved.keep((model, own), still[own], still[own].nbytes)
         frames_of[i, middle] = still[own]
     found = []
     for i, (row, limit) in enumerate(rows):
@@ -169,16 +168,7 @@ def draw_strips(
 
 
 # The frame at 0 of a recipe of one sample, which is the same for every slider that is at 0.
-_unmoved: OrderedDict[tuple[engine.OpenModel, Recipe], np.ndarray] = OrderedDict()
-_keeping = threading.Lock()
-MAX_UNMOVED = 256  # of 200 kB at most
-
-
-def keep_unmoved(key: tuple[engine.OpenModel, Recipe], frame: np.ndarray) -> None:
-    with _keeping:
-        _unmoved[key] = frame
-        if len(_unmoved) > MAX_UNMOVED:
-            _unmoved.popitem(last=False)
+_unmoved = Kept(48 * 1024**2)  # 200 kB each at most
 
 
 def map_image(frames: np.ndarray) -> str:

@@ -21,7 +21,8 @@ from ui.settings import Settings
 from ui.web import asset
 
 PRIVATE = {"api_visibility": "private"}
-ONE_BY_ONE = {"concurrency_id": "gpu", "concurrency_limit": 1}
+# Whose turn it is to be drawn for, the renderer decides; on ZeroGPU, calls go one by one.
+IN_TURN = {"concurrency_id": "gpu", "concurrency_limit": 1 if engine.ON_ZERO_GPU else None}
 # A download must keep nobody from drawing, nor from opening the page.
 IN_PARALLEL = {"concurrency_id": "open", "concurrency_limit": 16}
 DRAWN = ("num_samples", "psi", "cutoff", "class_index", "seed", "mix_layers", "mix_seed")
@@ -77,7 +78,7 @@ class Page:
     @property
     def draw(self) -> dict[str, Any]:
         """The frame of the page as it is."""
-        return {"fn": events.settle, **self.request, **ONE_BY_ONE, "show_progress": "minimal"}
+        return {"fn": events.settle_event, **self.request, **IN_TURN, "show_progress": "minimal"}
 
     @property
     def opening(self) -> dict[str, Any]:
@@ -243,9 +244,10 @@ def publish() -> None:
     """The public API."""
     for endpoint in (api.models, api.factorize, api.recipe):
         gr.api(endpoint, api_name=endpoint.__name__, **IN_PARALLEL)
-    gr.api(api.edit, api_name="edit", **ONE_BY_ONE)
+    gr.api(api.edit, api_name="edit", **IN_TURN)
     # Drawn in turns that a gallery may come between, so not in its queue.
-    gr.api(api.strip, api_name="strip", concurrency_id="api", concurrency_limit=2)
+    limit = 2 if engine.ON_ZERO_GPU else None
+    gr.api(api.strip, api_name="strip", concurrency_id="api", concurrency_limit=limit)
 
 
 def unseen(name: str) -> gr.Button:

@@ -8,6 +8,7 @@ const page = (window.sefa ??= {sequence: 0, dragging: false});
 const root = document.documentElement;
 const frames = element.querySelector('.frames');
 const problem = element.querySelector('.problem'), note = element.querySelector('.note');
+const waiting = element.querySelector('.waiting');
 const tools = element.querySelector('.tools');
 const said = element.querySelector('.said');
 let shown = -1, base = null, address = 0;
@@ -23,8 +24,16 @@ function picture(className, uri, seed, what) {
 
 function paint(frame) {
   if (!frame) return;
+  if (frame.waiting !== undefined) {          // others come first
+    if (frame.sequence >= shown) wait(frame.waiting);
+    return;
+  }
   if (frame.problem) {                        // nothing was drawn, and what is shown stays
-    if (frame.sequence >= shown) complain(frame.problem);
+    if (frame.sequence >= shown) {
+      complain(frame.problem);
+      wait('');
+      if (frame.again) askAgain(frame.sequence, frame.again);
+    }
     window.dispatchEvent(new CustomEvent('sefa:problem'));
     return;
   }
@@ -35,6 +44,7 @@ function paint(frame) {
   }
   shown = frame.sequence;
   complain('');
+  wait('');
   if (note.textContent !== (frame.note ?? '')) note.textContent = frame.note ?? '';
   const n = frame.after.length;
   if (frames.children.length !== n) {
@@ -76,6 +86,19 @@ function paint(frame) {
 function complain(text) {
   problem.textContent = text;
   problem.hidden = !text;
+}
+
+function wait(text) {
+  if (waiting.textContent !== text) waiting.textContent = text;
+}
+
+// Of who was refused because too many were there, unless something newer was asked for since.
+let again = 0;
+function askAgain(sequence, seconds) {
+  clearTimeout(again);
+  again = setTimeout(() => {
+    if (page.sequence === sequence) document.querySelector('#settle')?.click();
+  }, seconds * (800 + 400 * Math.random()));  // not all at once
 }
 
 // What is seen at once and has to be said to who does not see it.

@@ -9,7 +9,7 @@ import pytest
 # last ten, by which time the heap has settled, and how many can be given back in the end.
 CODE = """
 import resource, sys, threading
-from sefa.memory import give_back_memory, keep_freed_memory
+from sefa.malloc import give_back_memory, keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else False
 import torch
 def count():
