@@ -17,6 +17,7 @@ from torch import Tensor
 from sefa import load_generator, reuse
 from sefa.calibration import Calibration, Progress, calibrate, natural_spread
 from sefa.editing import Edit, Recipe, combine, edit, mix
+from sefa.errors import UserError
 from sefa.factorization import Directions, factorize, parse_layers
 from sefa.generators.generator import Generator
 from sefa.layer_groups import LayerEffects, LayerGroup, layer_effects, suggest_groups
@@ -125,10 +126,11 @@ class LoadedModel:
                     **take_rows(conditions, rows, generator.device),
                 )
 
-        starts = range(0, len(w), size)
-        return torch.cat(
-            [turn(functools.partial(batch, range(i, min(i + size, len(w))))) for i in starts]
-        )
+        parts = []
+        for i in range(0, len(w), size):
+            rows = range(i, min(i + size, len(w)))
+            parts += as_fits(lambda some: turn(functools.partial(batch, some)), rows, generator)
+        return torch.cat(parts)
 
     def natural_spread(
         self, vectors: Tensor, layers: Sequence[int], first_seed: int = MEASURED_FROM
@@ -332,10 +334,34 @@ def batches(
         on_gpu = generator.device.type == "cuda"
         pixels = PIXELS_PER_BATCH if on_gpu else min(PIXELS_PER_BATCH, CPU_PIXELS_PER_BATCH)
         batch_size = max(1, pixels // generator.resolution**2)
-    for start in range(0, len(w), batch_size):
-        rows = range(start, min(start + batch_size, len(w)))
+
+    def draw(rows: range) -> Tensor:
         batch = w[rows.start : rows.stop].to(generator.device)
-        yield reuse.synthesize(generator, batch, take_rows(conditions, rows, generator.device))
+        return reuse.synthesize(generator, batch, take_rows(conditions, rows, generator.device))
+
+    for start in range(0, len(w), batch_size):
+        yield from as_fits(draw, range(start, min(start + batch_size, len(w))), generator)
+
+
+def as_fits(draw: Callable[[range], Tensor], rows: range, generator: Generator) -> Iterator[Tensor]:
+    """`draw(rows)` in one piece or, where the GPU has no memory for so many, in halves.
+
+    Raises `UserError` where it has none for a single image.
+    """
+    try:
+        images = draw(rows)
+    except torch.OutOfMemoryError:
+        images = None  # and go on outside, where nothing holds what was drawn so far
+    if images is not None:
+        yield images
+        return
+    reuse.forget(generator)
+    torch.cuda.empty_cache()
+    if len(rows) == 1:
+        raise UserError("The GPU has not enough free memory for an image of this model.")
+    middle = len(rows) // 2
+    yield from as_fits(draw, rows[:middle], generator)
+    yield from as_fits(draw, rows[middle:], generator)
 
 
 def take_rows(

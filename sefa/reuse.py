@@ -193,6 +193,12 @@ def synthesize(generator: Generator, w: Tensor, conditions: Mapping[str, Any]) -
     return reuse.synthesize(generator, w, conditions)
 
 
+def forget(generator: Generator) -> None:
+    """Lets go of what is kept of a generator's images."""
+    with _keeping:
+        _kept.pop(generator, None)
+
+
 def kept_bytes(generator: Generator) -> int:
     """Bytes of the features that are kept of a generator's images."""
     with _keeping:

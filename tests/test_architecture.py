@@ -96,6 +96,7 @@ BELOW = {
     "formats": ["sefa.factorization", "sefa.editing", "sefa.rendering", "sefa.export"],
     "measurements.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
     "rendering.py": ["sefa.formats", "sefa.export", "sefa.measurements"],
+    "reuse.py": ["sefa.formats", "sefa.editing", "sefa.rendering", "sefa.export"],
     "export.py": ["sefa.formats", "sefa.generators"],
     "pictures.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
     "animation.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],

@@ -586,3 +586,39 @@ def test_a_calibration_gives_the_conditions_of_the_samples_it_draws(monkeypatch,
     LoadedModel(generator).calibration("all", 1)
     assert {row[0] for row in rows} == {12, calibration.FEW}
     assert all(len(set(row)) == 1 for row in rows)
+
+
+class ShortOfMemory:
+    """Of a generator's `synthesize`: no memory for more than `most` samples at a time."""
+
+    def __init__(self, monkeypatch, generator, most: int):
+        self.sizes = []
+        plain = generator.synthesize
+
+        def synthesize(w, **conditions):
+            self.sizes.append(len(w))
+            if len(w) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return plain(w, **conditions)
+
+        monkeypatch.setattr(generator, "synthesize", synthesize)
+
+
+def test_without_memory_for_a_batch_it_is_halved(monkeypatch, tmp_path):
+    generator = sefa.load_generator(tiny_stylegan2(tmp_path / "a.safetensors", 16))
+    w = generator.map(generator.sample_z(range(7)))
+    expected = render(generator, w, batch_size=7)
+    short = ShortOfMemory(monkeypatch, generator, most=2)
+    assert np.abs(render(generator, w, batch_size=7).astype(int) - expected).max() <= 1
+    assert short.sizes == [7, 3, 1, 2, 4, 2, 2]
+    in_turns = LoadedModel(generator).in_turns(w, {})
+    assert np.abs(rendering.to_uint8(in_turns).numpy().astype(int) - expected).max() <= 1
+
+
+def test_without_memory_for_one_image_a_sentence_says_so(monkeypatch, tmp_path):
+    generator = sefa.load_generator(tiny_stylegan2(tmp_path / "a.safetensors", 16))
+    w = generator.map(generator.sample_z(range(3)))
+    ShortOfMemory(monkeypatch, generator, most=0)
+    with pytest.raises(UserError, match="memory") as error:
+        render(generator, w)
+    assert is_one_sentence(str(error.value))
