@@ -43,14 +43,14 @@ def build_page() -> gr.Blocks:
     """The page, its first gallery drawn already."""
     owner = settings()
     start = first_recipe(owner)
+    # Whoever waits for images waits in the renderer, which refuses sooner than Gradio's queue is full. A
+    # message of that to all who wait whenever one is done would be as much work as what they wait for.
     with (
         made_when_served(),
         gr.Blocks(
             title=f"SeFa: {owner.title}",
             analytics_enabled=False,
             delete_cache=(3600, 3600),
-            # Whoever waits for images waits in the renderer, which refuses sooner than this queue is full. A
-            # message to all who wait whenever one is done would be as much work as what they wait for.
         ).queue(max_size=MOST_EVENTS, status_update_rate=1) as blocks,
     ):
         notices = [*owner.notices, *start.notices]
