@@ -231,14 +231,14 @@ def test_a_model_that_does_not_load_is_a_notice(hub, monkeypatch):
 def test_what_cannot_be_drawn_is_a_notice(hub, monkeypatch):
     found = set_to(monkeypatch, SEFA_MODELS=MINE)
     engine.open_model(MINE)
-    draw = engine.draw
+    draw = engine.draw_each
 
     def out_of_memory(model, *arguments, **keywords):
         if model.name == MINE:
             raise MemoryError
         return draw(model, *arguments, **keywords)
 
-    monkeypatch.setattr(engine, "draw", out_of_memory)
+    monkeypatch.setattr(engine, "draw_each", out_of_memory)
     start = first_recipe(found)
     assert (start.model.name, start.opens) == ("avatars", "") and start.frames[0]
     (notice,) = start.notices

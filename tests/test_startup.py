@@ -22,7 +22,7 @@ def test_gradio_makes_its_web_application_only_to_serve_it(monkeypatch):
     real = gradio.blocks.App
     page = app.build_page()
     assert made == [] and gradio.blocks.App is real
-    assert page.config["components"] and page._queue.max_size == 64
+    assert page.config["components"] and page._queue.max_size == app.MOST_EVENTS
     real.create_app(page)
     assert len(made) == 1
 
