@@ -25,6 +25,13 @@ def affine_(x: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
     return torch.addcmul(shift, x, factor, out=x)
 
 
+def add_product_(x: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """x + one * other, in the memory of x as in `scale_`."""
+    if wants_gradient(x, one, other):
+        return torch.addcmul(x, one, other)
+    return x.addcmul_(one, other)
+
+
 def activate_(
     x: Tensor,
     factor: Tensor | None,

@@ -34,7 +34,7 @@ from sefa.generators.convolution import Conv3x3, Finish, NearestUpConv3x3, finis
 from sefa.generators.generator import Features, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.noise import draw_noise
-from sefa.generators.ops import activate_, affine_, blur
+from sefa.generators.ops import activate_, add_product_, affine_, blur
 from sefa.generators.progressive import ProgressiveOutput, count_blocks
 
 SQRT2 = math.sqrt(2.0)
@@ -154,8 +154,9 @@ class StyledActivation(nn.Module):
         noise = self.noise if fresh is None else fresh.to(self.bias)
 
         def finish(part: Tensor, samples: slice, rows: slice) -> Tensor:
-            some = None if noise is None else noise[rows] * self.noise_strength[:, None, None]
-            part = activate_(part, None, self.bias, some)
+            if noise is not None:
+                part = add_product_(part, noise[rows], self.noise_strength[:, None, None])
+            part = activate_(part, None, self.bias)
             moments.add(part, samples)
             return part
 
@@ -187,7 +188,7 @@ class Moments:
             flat = own.flatten(1).T  # [pixels, C]
             ones = flat.new_ones(1, pixels)
             mean = ones @ flat / pixels  # a product is much quicker than a sum along this axis
-            squares = ones @ (flat - mean).square()
+            squares = ones @ (flat - mean).square_()
             self.parts[sample].append((pixels, mean, squares))
 
     def total(self) -> tuple[Tensor, Tensor]:
