@@ -50,7 +50,7 @@ from sefa.export import (
     write_pages,
 )
 from sefa.labels import Labels
-from sefa.rendering import LoadedModel, default_device, render, take_rows
+from sefa.rendering import LoadedModel, default_device, prepare, render, take_rows
 
 MAX_VIZ_SIZE = 2048
 MAX_DISTANCE = 10_000.0
@@ -381,7 +381,7 @@ def load_model(source: str) -> tuple[Generator, Labels]:
     """
     with download_bar() as progress:
         path = checkpoints.fetch(source, progress=progress).path
-    generator = load_generator(path).to(default_device())
+    generator = prepare(load_generator(path), default_device())
     labels = checkpoints.load_labels(source, path, generator)
     layers = "1 layer" if generator.num_ws == 1 else f"{generator.num_ws} layers"
     classes = f", {generator.label_dim} classes" if generator.label_dim else ""
@@ -637,9 +637,12 @@ def render_grid(
         for i, w in enumerate(samples.w.split(1)):
             sample = w, take_rows(samples.conditions, [i])
             images.append([])
+            unmoved: list[np.ndarray] = []
             for vector, unit in zip(vectors, units, strict=True):
                 alphas = [unit * distance for distance in distances]
-                strip = render_strip(generator, sample, vector, directions.layers, alphas, options)
+                strip = render_strip(
+                    generator, sample, vector, directions.layers, alphas, options, unmoved
+                )
                 images[-1].append(encode_images(strip, options.image_format))
                 bar.update()
     layers = layers_text(options.layer_idx, directions)
@@ -669,19 +672,26 @@ def render_strip(
     layers: list[int],
     alphas: list[float],
     options: argparse.Namespace,
+    unmoved: list[np.ndarray],
 ) -> np.ndarray:
     """uint8 [S, h, w, C] at --viz_size: one sample, (w [1, num_ws, w_dim], its conditions), at
     each alpha.
+
+    unmoved: the image at 0, which is the same for every direction; empty until one was drawn.
     """
     w, conditions = sample
-    parts = []
-    for start in range(0, len(alphas), MAX_FULL_SIZE):
-        some = alphas[start : start + MAX_FULL_SIZE]
+    drawn = []
+    wanted = [alpha for alpha in alphas if alpha or not unmoved]
+    for start in range(0, len(wanted), MAX_FULL_SIZE):
+        some = wanted[start : start + MAX_FULL_SIZE]
         edited = torch.cat([edit(w, vector, alpha, layers) for alpha in some])
         beside = take_rows(conditions, [0] * len(some))
         images = render(generator, edited, conditions=beside)
-        parts.append(resize_images(images, options.viz_size))
-    return np.concatenate(parts)
+        drawn += list(resize_images(images, options.viz_size))
+    if not unmoved and 0 in alphas:
+        unmoved.append(drawn[wanted.index(0)])
+    found = dict(zip(wanted, drawn, strict=True))
+    return np.stack([found[alpha] if alpha in found else unmoved[0] for alpha in alphas])
 
 
 def find_equal_change(
