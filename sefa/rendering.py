@@ -19,7 +19,7 @@ from sefa.calibration import Calibration, Progress, calibrate, natural_spread
 from sefa.editing import Edit, Recipe, combine, edit, mix
 from sefa.errors import UserError
 from sefa.factorization import Directions, factorize, parse_layers
-from sefa.generators.generator import Generator
+from sefa.generators.generator import Generator, take_rows
 from sefa.layer_groups import LayerEffects, LayerGroup, layer_effects, suggest_groups
 from sefa.malloc import give_back_memory, keep_freed_memory
 from sefa.memory import weight_bytes, weights_limit
@@ -126,11 +126,10 @@ class LoadedModel:
                     **take_rows(conditions, rows, generator.device),
                 )
 
-        parts = []
-        for i in range(0, len(w), size):
-            rows = range(i, min(i + size, len(w)))
-            parts += as_fits(lambda some: turn(functools.partial(batch, some)), rows, generator)
-        return torch.cat(parts)
+        def in_turn(rows: range) -> Tensor:
+            return turn(functools.partial(batch, rows))
+
+        return torch.cat(list(cut(in_turn, len(w), size, generator)))
 
     def natural_spread(
         self, vectors: Tensor, layers: Sequence[int], first_seed: int = MEASURED_FROM
@@ -339,8 +338,15 @@ def batches(
         batch = w[rows.start : rows.stop].to(generator.device)
         return reuse.synthesize(generator, batch, take_rows(conditions, rows, generator.device))
 
-    for start in range(0, len(w), batch_size):
-        yield from as_fits(draw, range(start, min(start + batch_size, len(w))), generator)
+    yield from cut(draw, len(w), batch_size, generator)
+
+
+def cut(
+    draw: Callable[[range], Tensor], count: int, size: int, generator: Generator
+) -> Iterator[Tensor]:
+    """`draw(rows)` for `count` rows, `size` at a time or as many as fit, see `as_fits`."""
+    for start in range(0, count, size):
+        yield from as_fits(draw, range(start, min(start + size, count)), generator)
 
 
 def as_fits(draw: Callable[[range], Tensor], rows: range, generator: Generator) -> Iterator[Tensor]:
@@ -362,16 +368,6 @@ def as_fits(draw: Callable[[range], Tensor], rows: range, generator: Generator) 
     middle = len(rows) // 2
     yield from as_fits(draw, rows[:middle], generator)
     yield from as_fits(draw, rows[middle:], generator)
-
-
-def take_rows(
-    conditions: Mapping[str, Any], rows: Sequence[int], device: torch.device | str = "cpu"
-) -> dict[str, Any]:
-    """The conditions of some of the samples: these rows of tensors, everything else as it is."""
-    return {
-        name: value[list(rows)].to(device) if isinstance(value, Tensor) else value
-        for name, value in conditions.items()
-    }
 
 
 def to_uint8(images: Tensor) -> Tensor:

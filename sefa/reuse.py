@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sefa.generators.generator import Features, Generator
+from sefa.generators.generator import Features, Generator, take_rows
 
 MAX_BYTES = 256 * 2**20  # of features kept for each generator
 MAX_RECENT = 64  # rows that new ones are held against
@@ -85,7 +85,7 @@ class Reuse:
                 drawn = generator.image(features)[places]
             else:
                 features = features if len(places) == len(planned) else take(features, places)
-                own = pick(conditions, numbers)
+                own = take_rows(conditions, numbers, generator.device)
                 drawn = generator.synthesize_from(features, shared, w[numbers], **own)
             images.update(zip(numbers, drawn, strict=True))
         self._keep([rows[leader] for leader in leaders])
@@ -108,8 +108,9 @@ class Reuse:
     ) -> Features:
         """Of these leaders, before index `shared`; each goes on from the row beside it, at `first`."""
         numbers = [leader for leader, _ in planned]
+        own = take_rows(conditions, numbers, generator.device)
         if first == 0:
-            return generator.features(w[numbers], shared, **pick(conditions, numbers))
+            return generator.features(w[numbers], shared, **own)
         names = planned[0][1].features
         features = {
             name: None
@@ -117,19 +118,16 @@ class Reuse:
             else torch.cat([begin.features[name] for _, begin in planned])
             for name in names
         }
-        for i in range(first, shared):
-            own = w[numbers, i].to(generator.dtype)
-            features = generator.step(features, i, own, **pick(conditions, numbers))
-        return features
+        return generator.advance(features, w[numbers], first, shared, **own)
 
     def _keep(self, rows: list[Row]) -> None:
         with self._lock:
-            same = [r for r in self._recent if any(r.agrees(row) == len(r.w) for row in rows)]
-            for old in same:  # the newer has the better features, where it has any
-                for row in rows:
-                    if not row.features and old.agrees(row) == len(old.w):
+            for row in rows:
+                for old in [old for old in self._recent if old.agrees(row) == len(row.w)]:
+                    self._recent.remove(old)
+                    if not row.features:  # the newer has the better ones, where it has any
                         row.first, row.features = old.first, old.features
-            self._recent = [row for row in self._recent if row not in same] + rows
+            self._recent += rows
             del self._recent[:-MAX_RECENT]
             total = sum(row.size for row in self._recent)
             for row in self._recent:
@@ -165,11 +163,6 @@ def describe(conditions: Mapping[str, Any], n: int) -> list[tuple]:
         )
         for i in range(n)
     ]
-
-
-def pick(conditions: Mapping[str, Any], rows: list[int]) -> dict[str, Any]:
-    """The conditions of these samples."""
-    return {k: v[rows] if isinstance(v, Tensor) else v for k, v in conditions.items()}
 
 
 def take(features: Features, rows: list[int]) -> Features:

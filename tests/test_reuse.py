@@ -8,7 +8,7 @@ import torch
 
 from sefa import generators, reuse
 from sefa.editing import edit
-from sefa.rendering import render
+from sefa.rendering import render, take_rows
 from sefa.reuse import Reuse
 from tests.helpers import build as build_found
 from tests.helpers import max_error, read_golden, tiny_state_dict, tiny_stylegan
@@ -132,7 +132,7 @@ def test_a_grid_of_samples_side_by_side(generator):
     parts = [moved(generator, w, first, alpha) for alpha in (-1.0, 0.0, 1.0)]
     grid = torch.stack(parts, dim=1).flatten(0, 1)
     rows = [i for i in range(3) for _ in parts]
-    beside = reuse.pick(conditions, rows)
+    beside = take_rows(conditions, rows)
     with torch.inference_mode():
         images = Reuse().synthesize(generator, grid, beside)
         assert max_error(images, generator.synthesize(grid, **beside)) < 1e-5

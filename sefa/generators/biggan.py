@@ -124,8 +124,7 @@ class BigGAN(Generator):
         `map`; beyond 0 to 1 there are no statistics, and those of the nearest are used. Raises
         `UserError` for a wrong shape or a missing label.
         """
-        conditions = self.conditions(label, truncation_psi)
-        return self.synthesize_from(self.features(w, 0), 0, w, **conditions)
+        return super().synthesize(w, **self.conditions(label, truncation_psi))
 
     def step(
         self,

@@ -44,9 +44,8 @@ INVERSE = (
 # the 36 matrices are only read from memory.
 LEAST_CHANNELS = 128
 LEAST_TILES = 64
-PART_BYTES = (
-    2**20
-)  # of features that are finished at a time on a CPU, so that they stay in its cache
+# Of features that are finished at a time on a CPU, so that they stay in its cache.
+PART_BYTES = 2**20
 
 # finish(x [n, C, rows, W], samples, rows) -> the same in the same memory, unless a gradient is wanted:
 # what follows a convolution pixel by pixel, for some rows of some samples.
@@ -156,11 +155,16 @@ def finished(x: Tensor, finish: Finish | None) -> Tensor:
     return x
 
 
+def on_both_axes(matrix: tuple[tuple[float, ...], ...]) -> Tensor:
+    """[a, b] along rows and columns: [a * a, b * b] float64, for squares flattened."""
+    along = torch.tensor(matrix, dtype=torch.float64)
+    return torch.kron(along, along)
+
+
 def transform_kernels(weight: Tensor) -> Tensor:
     """[out, in, 3, 3] -> [36, in, out], computed in float64."""
-    kernel = torch.tensor(KERNEL, dtype=torch.float64)
     transformed = torch.empty(TILE**2, weight.shape[1], weight.shape[0], dtype=weight.dtype)
-    both = torch.kron(kernel, kernel)  # [36, 9]
+    both = on_both_axes(KERNEL)  # [36, 9]
     for o, rows in enumerate(weight.split(64)):  # what is float64 stays small
         flat = both @ rows.double().permute(2, 3, 1, 0).reshape(9, -1)
         transformed[:, :, 64 * o : 64 * o + len(rows)] = flat.view(TILE**2, -1, len(rows))
@@ -186,8 +190,7 @@ def winograd(
     most = max(1, channels * out_channels // (channels + out_channels))  # tiles at a time
     rows = min(down, max(1, most // across))
     samples = max(1, min(n, most // (across * down)))
-    data, inverse = (torch.tensor(m, dtype=x.dtype) for m in (DATA, INVERSE))
-    data, inverse = torch.kron(data, data), torch.kron(inverse, inverse)  # [36, 36], [16, 36]
+    data, inverse = on_both_axes(DATA).to(x.dtype), on_both_axes(INVERSE).to(x.dtype)
     per_sample, per_row, per_pixel, _ = x.stride()
 
     def work(start: tuple[int, int]) -> None:

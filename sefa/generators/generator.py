@@ -71,26 +71,21 @@ class Generator(nn.Module):
         """
         raise NotImplementedError
 
-    def synthesize(self, w: Tensor) -> Tensor:
+    def synthesize(self, w: Tensor, **conditions: Any) -> Tensor:
         """Images [N, num_channels, resolution, resolution] float32, nominal range [-1, 1].
 
         A family whose images depend on more takes it as keywords with defaults, see `conditions`.
         The indices of w come into play one after another, in `step`s, so that what the first decide
         can be kept.
         """
-        return self.synthesize_from(self.features(w, 0), 0, w)
+        return self.synthesize_from(self.begin(w), 0, w, **conditions)
 
     def features(self, w: Tensor, first: int, **conditions: Any) -> Features:
         """What the images of w are before index `first` of w has a say, 0 to num_ws - 1.
 
         For `synthesize_from`. conditions: as of `synthesize`.
         """
-        self.check_ws(w)
-        w = w.to(self.dtype)  # float32 codes plus float64 directions are float64
-        features = self.begin(w)
-        for i in range(first):
-            features = self.step(features, i, w[:, i], **conditions)
-        return features
+        return self.advance(self.begin(w), w, 0, first, **conditions)
 
     def synthesize_from(
         self, features: Features, first: int, w: Tensor, **conditions: Any
@@ -99,11 +94,17 @@ class Generator(nn.Module):
 
         The features are given up: their memory is used.
         """
+        return self.image(self.advance(features, w, first, self.num_ws, **conditions))
+
+    def advance(
+        self, features: Features, w: Tensor, first: int, last: int, **conditions: Any
+    ) -> Features:
+        """The steps of the indices from `first` to before `last`; the features are given up."""
         self.check_ws(w)
-        w = w.to(self.dtype)
-        for i in range(first, self.num_ws):
+        w = w.to(self.dtype)  # float32 codes plus float64 directions are float64
+        for i in range(first, last):
             features = self.step(features, i, w[:, i], **conditions)
-        return self.image(features)
+        return features
 
     def begin(self, w: Tensor) -> Features:
         """The features before the first step, for len(w) samples."""
@@ -307,6 +308,16 @@ class Weights:
         if name not in self._rest:
             raise CheckpointError(f"The weight {name} is missing.")
         return self._rest[name]
+
+
+def take_rows(
+    conditions: Mapping[str, Any], rows: Sequence[int], device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """The conditions of some of the samples: these rows of tensors, everything else as it is."""
+    return {
+        name: value[list(rows)].to(device) if isinstance(value, Tensor) else value
+        for name, value in conditions.items()
+    }
 
 
 def positive(config: Mapping, name: str, default: float | None) -> float | None:

@@ -55,7 +55,7 @@ def activate_(
 
 def pixel_norm_(x: Tensor) -> Tensor:
     """`pixel_norm`, in the memory of x as in `scale_`."""
-    return scale_(x, (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt())
+    return scale_(x, inverse_rms(x))
 
 
 def wants_gradient(*tensors: Tensor | None) -> bool:
@@ -64,7 +64,12 @@ def wants_gradient(*tensors: Tensor | None) -> bool:
 
 def pixel_norm(x: Tensor) -> Tensor:
     """x [N, C, ...] divided by its root mean square over C (Karras et al. 2018, section 4.2)."""
-    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+    return x * inverse_rms(x)
+
+
+def inverse_rms(x: Tensor) -> Tensor:
+    """One over the root mean square of x [N, C, ...] over C: [N, 1, ...]."""
+    return (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
 def fir_kernel(like: Tensor, gain: float) -> Tensor:

@@ -121,8 +121,7 @@ class StyleGAN2(MappedGenerator):
 
         noise_seed: of other noise than the stored, see `noise.draw_noise`; the same for all samples.
         """
-        start = self.features(w, 0)
-        return self.synthesize_from(start, 0, w, noise_seed=noise_seed)
+        return super().synthesize(w, noise_seed=noise_seed)
 
     def begin(self, w: Tensor) -> Features:
         return {"x": self.const.repeat(len(w), 1, 1, 1), "image": None}
