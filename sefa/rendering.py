@@ -176,10 +176,14 @@ class LoadedModel:
                 other, _ = self.mapped(recipe, [recipe.mix.seed])
                 w = mix(w, other, recipe.mix.layers)
             conditions = self.generator.conditions(label, recipe.truncation_psi, recipe.noise_seed)
-            for change in recipe.edits if edited else ():
-                vector, layers = self.vector(change)
-                w = edit(w, vector, change.alpha, layers)
-        return w, conditions
+            return self.edited(w, recipe) if edited else w, conditions
+
+    def edited(self, w: Tensor, recipe: Recipe) -> Tensor:
+        """w [N, num_ws, w_dim] with the edits of a recipe. Raises as `vector`."""
+        for change in recipe.edits:
+            vector, layers = self.vector(change)
+            w = edit(w, vector, change.alpha, layers)
+        return w
 
     def mapped(self, recipe: Recipe, seeds: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """(w [N, num_ws, w_dim], label [N, label_dim] or None) of any seeds, truncated, in the class

@@ -78,12 +78,7 @@ def owned(tmp_path_factory):
         repos[repo] = {"files": {"model.safetensors": content}, "private": "secret" in repo}
     with FakeHub(repos) as hub:
         server = Server(
-            HF_ENDPOINT=hub.url,
-            HF_HUB_CACHE=str(folder / "cache"),
-            HF_TOKEN_PATH=str(folder / "no-token"),
-            HF_TOKEN="",
-            HF_HUB_OFFLINE="",
-            NO_PROXY="127.0.0.1",
+            **hub.environment(folder),
             SEFA_DEVICE="cpu",
             SEFA_CACHE=str(folder / "measurements"),
             SEFA_MEASURE_SECONDS="0",

@@ -64,6 +64,17 @@ class FakeHub:
         monkeypatch.setattr(constants + "HF_TOKEN_PATH", str(folder / "no-token"))
         monkeypatch.setattr(constants + "HF_HUB_OFFLINE", False)
 
+    def environment(self, folder) -> dict[str, str]:
+        """The same for a process of its own, on top of whatever this one has: nobody's login."""
+        return {
+            "HF_ENDPOINT": self.url,
+            "HF_HUB_CACHE": str(folder / "cache"),
+            "HF_TOKEN_PATH": str(folder / "no-token"),
+            "HF_TOKEN": "",
+            "HF_HUB_OFFLINE": "",
+            "NO_PROXY": "127.0.0.1",
+        }
+
     def __enter__(self):
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.hub = self

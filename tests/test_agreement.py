@@ -239,12 +239,7 @@ def test_models_with_noise_classes_and_grey_ones_agree(visit, owned, tmp_path):
         server.url,
         recipes,
         tmp_path,
-        HF_ENDPOINT=hub.url,
-        HF_HUB_CACHE=str(tmp_path / "cache"),
-        HF_TOKEN_PATH=str(tmp_path / "no-token"),
-        HF_TOKEN="",
-        HF_HUB_OFFLINE="",
-        NO_PROXY="127.0.0.1",
+        **hub.environment(tmp_path),
         SEFA_MODELS=",".join(recipe.model for recipe in recipes),
     )
     print(f"\nlargest difference with noise, classes, and grey: {largest} grey levels")

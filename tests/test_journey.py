@@ -70,12 +70,7 @@ def space(tmp_path_factory):
 
         def start(name: str = "owner", **variables: str) -> Server:
             environment = {
-                "HF_ENDPOINT": hub.url,
-                "HF_HUB_CACHE": str(folder / name),
-                "HF_TOKEN_PATH": str(folder / "no-token"),
-                "HF_TOKEN": "",
-                "HF_HUB_OFFLINE": "",
-                "NO_PROXY": "127.0.0.1",
+                **hub.environment(folder / name),
                 "SEFA_DEVICE": "cpu",
                 "SEFA_CACHE": str(folder / "measurements"),
                 "SEFA_MEASURE_SECONDS": "0",

@@ -57,12 +57,7 @@ def two(tmp_path_factory):
             return Server(
                 GRADIO_SERVER_PORT=str(port),
                 GRADIO_TEMP_DIR=str(own / "served"),
-                HF_ENDPOINT=hub.url,
-                HF_HUB_CACHE=str(own / "cache"),
-                HF_TOKEN_PATH=str(own / "no-token"),
-                HF_TOKEN="",
-                HF_HUB_OFFLINE="",
-                NO_PROXY="127.0.0.1",
+                **hub.environment(own),
                 SEFA_DEVICE="cpu",
                 SEFA_CACHE=str(own / "measurements"),
                 SEFA_MEASURE_SECONDS="0",

@@ -24,7 +24,6 @@ from spaces.config import Config
 
 import checkpoints
 from hub_cache import note_use
-from sefa import editing
 from sefa.editing import Recipe
 from sefa.errors import UserError
 from sefa.export import encode_images
@@ -193,9 +192,7 @@ def portable(model: OpenModel, recipe: Recipe, edited: bool) -> tuple[np.ndarray
         w, conditions = loaded.inputs(key[1]) if known is None else known
         if known is None:
             _unedited.keep(key, (w, conditions), w.nbytes)
-        for change in recipe.edits if edited else ():
-            vector, layers = loaded.vector(change)
-            w = editing.edit(w, vector, change.alpha, layers)
+        w = loaded.edited(w, recipe) if edited else w
         return w.cpu().numpy(), plain(conditions)
 
 
