@@ -177,11 +177,7 @@ def synthesize(path: str, w: np.ndarray, conditions: Mapping[str, Any]) -> np.nd
 
 def render_arrays(model: LoadedModel, w: np.ndarray, conditions: Mapping[str, Any]) -> np.ndarray:
     """`render` for what `portable` made."""
-    tensors = {
-        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        for name, value in conditions.items()
-    }
-    return render(model.generator, torch.from_numpy(w), conditions=tensors)
+    return render(model.generator, torch.from_numpy(w), conditions=tensors(conditions))
 
 
 def portable(model: OpenModel, recipe: Recipe, edited: bool) -> tuple[np.ndarray, dict[str, Any]]:
@@ -205,6 +201,14 @@ def plain(conditions: Mapping[str, Any]) -> dict[str, Any]:
     """Conditions as numpy and plain values."""
     return {
         name: value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+        for name, value in conditions.items()
+    }
+
+
+def tensors(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `plain`."""
+    return {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in conditions.items()
     }
 

@@ -30,7 +30,7 @@ from sefa.editing import (
     query_values,
 )
 from sefa.errors import UserError
-from ui import brush, comparing, engine, measuring, strips
+from ui import brush, comparing, engine, measuring, previewing, strips
 from ui.brush import Brushed
 from ui.controls import (
     CONTROLS,
@@ -345,12 +345,15 @@ def compare_event(progress: gr.Progress = gr.Progress(), *inputs: Any) -> dict[s
 
 @beside_the_images
 def follow(*inputs: Any) -> Any:
-    """One frame while a slider moves, of a model that is quick enough; else nothing."""
+    """One frame while a slider moves, or small images where whole ones take too long; else nothing."""
     *values, sequence, dragging = inputs
     recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
     model = engine.open_model(recipe.model)
-    if dragging and not (engine.is_live(model, recipe.num_samples) and engine.is_idle()):
+    if dragging and not engine.is_idle():
         return gr.skip()
+    if dragging and not engine.is_live(model, recipe.num_samples):
+        small = previewing.draw(model, recipe)
+        return gr.skip() if small is None else {"sequence": number, "preview": small}
     notes: list[str] = []
     after = engine.edited_frames(model, recipe, notes)
     return the_frame(model, recipe, after, None, values, number, notes)
@@ -364,7 +367,10 @@ def settle(*inputs: Any) -> Any:
     model = engine.open_model(recipe.model)
     notes: list[str] = []
     after, before = engine.frames(model, recipe, notes)
-    return the_frame(model, recipe, after, before, values, number, notes)
+    answer = the_frame(model, recipe, after, before, values, number, notes)
+    if not answer["live"]:
+        previewing.prepare(model)
+    return answer
 
 
 async def settle_event(*inputs: Any) -> AsyncIterator[Any]:

@@ -6,7 +6,8 @@ The server sends JSON: {"sequence", "query", "base", "after": [uri], "before": [
 be drawn, with "again", seconds, where the page is to ask once more; or {"sequence", "waiting"}, a
 sentence, while others come first. The page numbers every request for a frame when it is sent; a frame that arrives after a
 newer one is dropped, so the last value always wins. "before" comes only when the originals ("base")
-may have changed. The pixels of "tiny" images are shown as squares.
+may have changed. Or {"sequence", "preview": [uri]}, small images that stand in for the edited ones while a
+slider moves, and change nothing else. The pixels of "tiny" images are shown as squares.
 """
 
 import hashlib

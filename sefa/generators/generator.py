@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,9 @@ class Generator(nn.Module):
     has_noise: whether `synthesize` adds noise to its features, and takes a `noise_seed` for other
         noise than what the checkpoint stores.
     edit_range: alpha up to which edits are usually worth looking at; a slider's default range.
+    previews: of the smaller images that the network has on the way to whole ones, see `preview`: size
+        in pixels -> how many of the first w indices have a say, from small to large. Empty for a
+        network that has none.
     """
 
     family: str
@@ -55,6 +59,7 @@ class Generator(nn.Module):
     has_cutoff: bool = True
     has_noise: bool = False
     edit_range: float = 5.0
+    previews: Mapping[int, int] = MappingProxyType({})
 
     def map(
         self,
@@ -116,6 +121,15 @@ class Generator(nn.Module):
 
     def image(self, features: Features) -> Tensor:
         """The images after the last step."""
+        raise NotImplementedError
+
+    def preview(self, w: Tensor, resolution: int, **conditions: Any) -> Tensor:
+        """Images [N, num_channels, resolution, resolution] float32 that the network has on the way to
+        whole ones, for a fraction of the arithmetic.
+
+        resolution: one of `previews`. Their colours need not be those of the whole images, see
+        `sefa.previews`. conditions: as of `synthesize`.
+        """
         raise NotImplementedError
 
     def conditions(

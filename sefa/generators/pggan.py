@@ -63,6 +63,7 @@ class PGGAN(Generator):
             channels.append(end.bias.shape[0])
         self.output = ProgressiveOutput(weights, channels[1:])
         self.num_channels = self.output.num_channels
+        self.previews = dict.fromkeys(self.output.smaller, 1)
         weights.finish()
 
     def map(
@@ -76,13 +77,21 @@ class PGGAN(Generator):
         return pixel_norm(z.to(self.blocks[0][0].weight.dtype))[:, None]
 
     def synthesize(self, w: Tensor) -> Tensor:
+        return self.output(*self.block_features(w, self.output.blocks))
+
+    def preview(self, w: Tensor, resolution: int) -> Tensor:
+        block = self.output.smaller[resolution]
+        return self.output.to_rgbs[block](self.block_features(w, block + 1)[1])
+
+    def block_features(self, w: Tensor, blocks: int) -> tuple[Tensor | None, Tensor]:
+        """Of the last two of the first `blocks` blocks."""
         self.check_ws(w)
         w = w.to(self.blocks[0][0].weight.dtype)  # float32 codes plus float64 directions
         # An edit changes the length: the network norms its input, then each layer norms its own.
         coarse, fine = None, pixel_norm(pixel_norm(w[:, 0]))
-        for block in self.blocks[: self.output.blocks]:
+        for block in self.blocks[:blocks]:
             coarse, fine = fine, block(fine)
-        return self.output(coarse, fine)
+        return coarse, fine
 
     def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:
         """The only index: conv0, a matrix [out * 16, z_dim] with a row a channel and pixel."""

@@ -48,6 +48,11 @@ class ProgressiveOutput(nn.Module):
         self.fade = lod - math.floor(lod)
         self.blocks = len(channels) - math.floor(lod)  # how many are in use
 
+    @property
+    def smaller(self) -> dict[int, int]:
+        """Size in pixels -> block, of the images before the last that is in use."""
+        return {4 * 2**k: k for k in range(self.blocks - 1)}
+
     def forward(self, coarse: Tensor | None, fine: Tensor) -> Tensor:
         image = self.to_rgbs[self.blocks - 1](fine)
         if self.fade:  # lod <= last, so that there is a block below

@@ -81,6 +81,7 @@ class StyleGAN(MappedGenerator):
             widths.append(channels)
         self.output = ProgressiveOutput(weights, widths[1::2])
         self.num_channels = self.output.num_channels
+        self.previews = {size: 2 * k + 2 for size, k in self.output.smaller.items()}
         in_use = self.styles[: 2 * self.output.blocks]
         self.noise_sizes = tuple(style.noise_size for style in in_use)
         self.has_noise = any(self.noise_sizes)
@@ -114,6 +115,10 @@ class StyleGAN(MappedGenerator):
 
     def image(self, features: Features) -> Tensor:
         return self.output(features["coarse"], features["fine"])
+
+    def preview(self, w: Tensor, resolution: int, noise_seed: int | None = None) -> Tensor:
+        features = self.features(w, self.previews[resolution], noise_seed=noise_seed)
+        return self.output.to_rgbs[self.output.smaller[resolution]](features["fine"])
 
     def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:
         """Index i: the affine of layer i, the rows of scale and shift both; toRGB has none."""

@@ -94,6 +94,8 @@ class StyleGAN2(MappedGenerator):
                     clamps[f"to_rgb{block}"],
                 )  # fmt: skip
         self.check_architecture(config.get("architecture"), blocks)
+        # Before the toRGB of a block, the convolutions up to its end have had their say.
+        self.previews = {4 * 2**k: 2 * k + 1 for k in range(blocks - 1) if str(k) in self.to_rgbs}
         self.noise_sizes = tuple(conv.noise_size for conv in self.convs)
         self.has_noise = any(self.noise_sizes)
         self.finish(weights, config)
@@ -130,11 +132,8 @@ class StyleGAN2(MappedGenerator):
         self, features: Features, i: int, w: Tensor, noise_seed: int | None = None
     ) -> Features:
         """Index i: toRGB of the block that ends before conv i, where there is one, and conv i."""
-        x, image = features["x"], features["image"]
-        ended, block = str((i - 1) // 2), str((i + 1) // 2)
-        if i % 2 == 1 and ended in self.to_rgbs:
-            rgb = self.to_rgbs[ended](x, w)
-            image = rgb if image is None else rgb + upsample2x(image)
+        x, image = features["x"], self.add_rgb(features, i, w)
+        block = str((i + 1) // 2)
         if i == len(self.convs):
             return {"image": image}
         shortcut = features.get("shortcut")
@@ -146,8 +145,23 @@ class StyleGAN2(MappedGenerator):
             x, shortcut = x + shortcut, None
         return {"x": x, "image": image, "shortcut": shortcut}
 
+    def add_rgb(self, features: Features, i: int, w: Tensor) -> Tensor | None:
+        """The image so far with the toRGB of the block that ends before conv i, where it has one."""
+        x, image = features["x"], features["image"]
+        ended = str((i - 1) // 2)
+        if i % 2 == 0 or ended not in self.to_rgbs:
+            return image
+        rgb = self.to_rgbs[ended](x, w)
+        return rgb if image is None else rgb + upsample2x(image)
+
     def image(self, features: Features) -> Tensor:
         return features["image"]
+
+    def preview(self, w: Tensor, resolution: int, noise_seed: int | None = None) -> Tensor:
+        """The sum of the toRGBs up to a block (figure 7b); see `Generator.preview`."""
+        i = self.previews[resolution]
+        features = self.features(w, i, noise_seed=noise_seed)
+        return self.add_rgb(features, i, w[:, i].to(self.dtype))
 
     def layer_weights(self, layers: Sequence[int]) -> list[Tensor]:
         """Index i: the affine of conv i; the last: the affine of the last toRGB.

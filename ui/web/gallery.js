@@ -32,9 +32,14 @@ function paint(frame) {
     if (frame.sequence >= shown) {
       complain(frame.problem);
       wait('');
+      if (Number(frames.dataset.sketch)) showAfter(page.frame?.after ?? []);
       if (frame.again) askAgain(frame.sequence, frame.again);
     }
     window.dispatchEvent(new CustomEvent('sefa:problem'));
+    return;
+  }
+  if (frame.preview) {                        // small images, until the slider is let go
+    if (frame.sequence > shown) sketch(frame);
     return;
   }
   if (!frame.after) return;
@@ -62,7 +67,7 @@ function paint(frame) {
     figure.firstChild.alt = `Sample of seed ${frame.seeds[i]}, before the edit`;
   });
   if (frame.before) setBefore(frame.before);
-  frames.dataset.scrub = false;
+  frames.dataset.scrub = frames.dataset.sketch = false;
   base = frame.base;
   frames.dataset.sequence = frame.sequence;   // says what is shown, for scripts that watch
   frames.dataset.query = frame.query;
@@ -244,6 +249,20 @@ page.overlay = (i, uri, name) => {
   image.alt = `Where ${name} acts`;
   figure.append(image);
 };
+
+// Stands in for all images while a slider is dragged; a strip, which is exact, has its own.
+function sketch({sequence, preview}) {
+  if (!page.dragging || frames.children.length !== preview.length) return;
+  shown = sequence;
+  frames.dataset.sketch = sequence;
+  showAfter(preview.map((uri, i) => frames.dataset.scrub === 'true' && i === page.sample ? null : uri));
+}
+
+function showAfter(uris) {
+  [...frames.children].forEach((figure, i) => {
+    if (uris[i]) figure.querySelector('.after').src = uris[i];
+  });
+}
 
 function setBefore(uris) {
   [...frames.children].forEach((figure, i) => { if (uris[i]) figure.firstChild.src = uris[i]; });
