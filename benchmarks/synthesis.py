@@ -39,6 +39,7 @@ sys.path.insert(0, str(ROOT))
 import sefa
 from sefa import generators
 from sefa.generators.generator import Generator
+from sefa.precision import set_precision
 from sefa.rendering import default_device, prepare
 from tests.helpers import tiny_pggan, tiny_state_dict, tiny_stylegan
 
@@ -95,13 +96,15 @@ def serve(draw: Callable[[], torch.Tensor], told: dict[str, Any], connection: Co
 
 def ours(connection: Connection, case: dict[str, Any]) -> None:
     device, dtype = torch.device(case["device"]), getattr(torch, case["precision"])
+    os.environ["SEFA_PRECISION"] = "float32"  # until `set_precision`
     if case["weights"]:
         generator = sefa.load_generator(case["weights"])
     else:
         state = PUBLISHED[case["family"]].random_weights(case["resolution"])
         generator = generators.build(state, {"family": case["family"]})
-    generator = prepare(generator, device).to(dtype)
-    w = torch.from_numpy(np.load(case["codes"])).to(device, dtype)
+    generator = prepare(generator, device)
+    set_precision(generator, dtype)
+    w = torch.from_numpy(np.load(case["codes"])).to(device)
     w = w[:, None].repeat(1, generator.num_ws, 1)
     with torch.inference_mode():
         told = {"macs": lambda: count_macs(generator, w[:1]), "peak": peak_memory}

@@ -97,6 +97,7 @@ BELOW = {
     "measurements.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],
     "rendering.py": ["sefa.formats", "sefa.export", "sefa.measurements"],
     "reuse.py": ["sefa.formats", "sefa.editing", "sefa.rendering", "sefa.export"],
+    "precision.py": ["sefa.formats", "sefa.editing", "sefa.rendering", "sefa.export"],
     "previews.py": ["sefa.formats", "sefa.editing", "sefa.export", "sefa.measurements"],
     "export.py": ["sefa.formats", "sefa.generators"],
     "pictures.py": ["sefa.formats", "sefa.generators", "sefa.rendering"],

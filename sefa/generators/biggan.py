@@ -38,7 +38,7 @@ from numpy.random import RandomState  # named here, as numpy imports it when it 
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
-from sefa.generators.convolution import Conv3x3
+from sefa.generators.convolution import convolution
 from sefa.generators.generator import MAX_RESOLUTION, Features, Generator, Weights, positive
 from sefa.generators.imagenet import CLASS_NAMES
 
@@ -150,7 +150,7 @@ class BigGAN(Generator):
         return {"x": x if i < len(self.blocks) else F.relu(self.norm(x, None, psi))}
 
     def image(self, features: Features) -> Tensor:
-        return torch.tanh(self.to_rgb(features["x"]))
+        return torch.tanh(self.to_rgb(features["x"]).to(self.dtype))
 
     def conditions(
         self, label: Tensor | None, truncation_psi: float, noise_seed: int | None = None
@@ -208,15 +208,11 @@ class Conv(nn.Module):
         super().__init__()
         self.out_channels = weights.shape(f"{name}.weight", 4)[0]
         shape = (self.out_channels, in_channels, size, size)
-        weight = weights.take(f"{name}.weight", *shape)
-        self.conv = Conv3x3(weight) if size == 3 else None
-        self.register_buffer("weight", None if size == 3 else weight)
+        self.conv = convolution(weights.take(f"{name}.weight", *shape), padding=size // 2)
         bias = weights.take(f"{name}.bias", self.out_channels) if bias else None
         self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.conv is None:
-            return F.conv2d(x, self.weight, self.bias)
         return self.conv(x, finish=None if self.bias is None else self.finish)
 
     def finish(self, part: Tensor, samples: slice, rows: slice) -> Tensor:

@@ -13,7 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sefa.generators.ops import fir_filter, scale_, upsampling_kernel, wants_gradient
+from sefa.generators.ops import (
+    at_least_float32,
+    fir_filter,
+    scale_,
+    upsampling_kernel,
+    wants_gradient,
+)
 from sefa.generators.parallel import for_each
 
 OUT, TILE = 4, 6  # pixels a side that a tile gives and takes
@@ -53,7 +59,43 @@ Finish = Callable[[Tensor, slice, slice], Tensor]
 EVERYTHING = slice(None)
 
 
-class Conv3x3(nn.Module):
+class Convolution(nn.Module):
+    """What has the weights of a convolution; they alone may be of less precision: see `sefa.precision`."""
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def ready(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """x * scale [N, in], whose memory the caller gives up then, in the precision of the weights.
+
+        The result has it too, until something that follows has more.
+        """
+        x = x if scale is None else scale_(x, scale[:, :, None, None])
+        return x.to(self.weight.dtype)
+
+
+class Conv(Convolution):
+    """x [N, in, H, W] -> [N, out, H + 2p - k + 1, W + 2p - k + 1], zeros beyond the border, no bias."""
+
+    def __init__(self, weight: Tensor, padding: int = 0):
+        """weight [out, in, k, k]; padding: p pixels a side."""
+        super().__init__(weight)
+        self.padding = padding
+
+    def forward(
+        self, x: Tensor, scale: Tensor | None = None, finish: Finish | None = None
+    ) -> Tensor:
+        """`scale` [N, in] multiplies x, whose memory the caller gives up then."""
+        x = self.ready(x, scale)
+        return finished(F.conv2d(x, self.weight, padding=self.padding), finish)
+
+    def squares(self) -> Tensor:
+        """[out, in]: the sum of squares of each kernel."""
+        return at_least_float32(self.weight).square().sum(dim=(2, 3))
+
+
+class Conv3x3(Conv):
     """x [N, in, H, W] -> [N, out, H + 2p - 2, W + 2p - 2], zeros beyond the border, no bias.
 
     Float32 on a CPU and without gradients, layers that are large enough take the fewer
@@ -62,19 +104,16 @@ class Conv3x3(nn.Module):
 
     def __init__(self, weight: Tensor, padding: int = 1):
         """weight [out, in, 3, 3]; padding: p pixels a side."""
-        super().__init__()
-        self.padding = padding
-        self.register_buffer("weight", weight)
+        super().__init__(weight, padding)
         self.register_buffer("transformed", None, persistent=False)  # [36, in, out], see `prepared`
 
     def forward(
         self, x: Tensor, scale: Tensor | None = None, finish: Finish | None = None
     ) -> Tensor:
-        """`scale` [N, in] multiplies x, whose memory the caller gives up then."""
+        """As `Conv`."""
         if self.suits(x, scale):
             return winograd(x, self.prepared(), scale, self.padding, finish)
-        x = x if scale is None else scale_(x, scale[:, :, None, None])
-        return finished(F.conv2d(x, self.weight, padding=self.padding), finish)
+        return super().forward(x, scale, finish)
 
     def suits(self, x: Tensor, scale: Tensor | None) -> bool:
         """Whether the fewer multiplications win, as measured by benchmarks/synthesis.py."""
@@ -87,10 +126,6 @@ class Conv3x3(nn.Module):
             and not wants_gradient(x, scale)
         )
 
-    def squares(self) -> Tensor:
-        """[out, in]: the sum of squares of each kernel."""
-        return self.weight.square().sum(dim=(2, 3))
-
     def prepared(self) -> Tensor:
         """The transformed kernels, four times the weights: made when the first image asks."""
         if self.transformed is None:
@@ -99,7 +134,7 @@ class Conv3x3(nn.Module):
         return self.transformed
 
 
-class UpConv3x3(nn.Module):
+class UpConv3x3(Convolution):
     """x [N, in, H, W] -> [N, out, 2H, 2W]: zeros inserted, a 3x3 convolution, and the low-pass filter.
 
     StyleGAN2's upsampling convolution (Karras et al., CVPR 2020, appendix B), no bias.
@@ -107,14 +142,13 @@ class UpConv3x3(nn.Module):
 
     def __init__(self, weight: Tensor):
         """weight [out, in, 3, 3], as of a transposed convolution: not flipped."""
-        super().__init__()
-        self.register_buffer("weight", weight.transpose(0, 1).contiguous())
+        super().__init__(weight.transpose(0, 1).contiguous())
 
     def forward(
         self, x: Tensor, scale: Tensor | None = None, finish: Finish | None = None
     ) -> Tensor:
-        """As `Conv3x3`."""
-        x = x if scale is None else scale_(x, scale[:, :, None, None])
+        """As `Conv`."""
+        x = self.ready(x, scale)
         # A row and a column of zeros after the last: the filter wants them, and an even size makes
         # the convolution twice as quick on a CPU.
         x = F.conv_transpose2d(x, self.weight, stride=2, output_padding=1)
@@ -122,20 +156,25 @@ class UpConv3x3(nn.Module):
 
     def squares(self) -> Tensor:
         """[out, in]: the sum of squares of each kernel."""
-        return self.weight.square().sum(dim=(2, 3)).T.contiguous()
+        return at_least_float32(self.weight).square().sum(dim=(2, 3)).T.contiguous()
 
 
-class NearestUpConv3x3(nn.Module):
+class NearestUpConv3x3(Convolution):
     """x [N, in, H, W] -> [N, out, 2H, 2W]: every pixel repeated, then a 3x3 convolution, no bias."""
 
     def __init__(self, weight: Tensor):
         """weight [out, in, 3, 3]."""
-        super().__init__()
-        self.register_buffer("weight", upsampling_kernel(weight))
+        super().__init__(upsampling_kernel(weight))
 
     def forward(self, x: Tensor, finish: Finish | None = None) -> Tensor:
-        """`finish`: as of `Conv3x3`."""
-        return finished(F.conv_transpose2d(x, self.weight, stride=2, padding=1), finish)
+        """`finish`: as of `Conv`."""
+        x = F.conv_transpose2d(self.ready(x), self.weight, stride=2, padding=1)
+        return finished(x, finish)
+
+
+def convolution(weight: Tensor, padding: int) -> Conv:
+    """Of kernels [out, in, k, k] of any size, the quickest way that is known here."""
+    return Conv3x3(weight, padding) if weight.shape[2:] == (3, 3) else Conv(weight, padding)
 
 
 def finished(x: Tensor, finish: Finish | None) -> Tensor:

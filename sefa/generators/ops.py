@@ -58,6 +58,11 @@ def pixel_norm_(x: Tensor) -> Tensor:
     return scale_(x, inverse_rms(x))
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """x, as float32 where it has less precision: for sums that would lose too much, or overflow."""
+    return x.float() if x.dtype.itemsize < 4 else x
+
+
 def wants_gradient(*tensors: Tensor | None) -> bool:
     return any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
@@ -69,7 +74,8 @@ def pixel_norm(x: Tensor) -> Tensor:
 
 def inverse_rms(x: Tensor) -> Tensor:
     """One over the root mean square of x [N, C, ...] over C: [N, 1, ...]."""
-    return (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+    mean_square = at_least_float32(x).square().mean(dim=1, keepdim=True)
+    return (mean_square + 1e-8).rsqrt()
 
 
 def fir_kernel(like: Tensor, gain: float) -> Tensor:
@@ -126,8 +132,7 @@ def upsample(x: Tensor, taps: Tensor | None, factor: int, pad: int, size: int) -
     if taps is None and factor == 1:
         after = [size - pad - length for length in x.shape[2:]]
         return F.pad(x, (pad, after[1], pad, after[0]))
-    if taps is None:
-        taps = torch.ones(1, dtype=x.dtype, device=x.device)
+    taps = torch.ones(1).to(x) if taps is None else taps.to(x.dtype)
     # A transposed convolution, which skips the zeros. Of its full output `crop` pixels are cut in
     # front; only the `needed` pixels of x that reach the rest take part.
     count = len(taps)
@@ -156,7 +161,7 @@ def downsample(x: Tensor, taps: Tensor | None, factor: int) -> Tensor:
     """
     if taps is None:
         return x[:, :, ::factor, ::factor]
-    x = channels_last_on_cpu(x)
+    x, taps = channels_last_on_cpu(x), taps.to(x.dtype)
     channels = x.shape[1]
     if taps.ndim == 2:
         kernel = taps.flip(0, 1).expand(channels, 1, -1, -1)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError
+from sefa.generators.convolution import Convolution
 from sefa.generators.generator import MAX_BLOCKS, Weights
 
 
@@ -61,17 +62,17 @@ class ProgressiveOutput(nn.Module):
         return nearest(image, 2 ** (len(self.to_rgbs) - self.blocks))
 
 
-class ToRGB(nn.Module):
+class ToRGB(Convolution):
     """1x1 convolution to the image, with the weights scaled by 1 / sqrt(in)."""
 
     def __init__(self, weights: Weights, name: str, in_channels: int, out_channels: int):
-        super().__init__()
         weight = weights.take(f"{name}.weight", out_channels, in_channels, 1, 1)
-        self.register_buffer("weight", weight / math.sqrt(in_channels))
+        super().__init__(weight / math.sqrt(in_channels))
         self.register_buffer("bias", weights.take(f"{name}.bias", out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias)
+        bias = self.bias.to(self.weight.dtype)
+        return F.conv2d(self.ready(x), self.weight, bias).to(self.bias.dtype)
 
 
 def nearest(x: Tensor, factor: int) -> Tensor:

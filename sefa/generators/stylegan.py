@@ -34,7 +34,7 @@ from sefa.generators.convolution import Conv3x3, Finish, NearestUpConv3x3, finis
 from sefa.generators.generator import Features, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.noise import draw_noise
-from sefa.generators.ops import activate_, add_product_, affine_, blur
+from sefa.generators.ops import activate_, add_product_, affine_, at_least_float32, blur
 from sefa.generators.progressive import ProgressiveOutput, count_blocks
 
 SQRT2 = math.sqrt(2.0)
@@ -188,7 +188,7 @@ class Moments:
     def add(self, x: Tensor, samples: slice) -> None:
         """x [n, C, rows, W] of these samples."""
         pixels = x[0, 0].numel()
-        for sample, own in zip(range(len(self.parts))[samples], x, strict=True):
+        for sample, own in zip(range(len(self.parts))[samples], at_least_float32(x), strict=True):
             flat = own.flatten(1).T  # [pixels, C]
             ones = flat.new_ones(1, pixels)
             mean = ones @ flat / pixels  # a product is much quicker than a sum along this axis

@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
-from sefa.generators.convolution import Conv3x3, UpConv3x3
+from sefa.generators.convolution import Conv3x3, Convolution, UpConv3x3
 from sefa.generators.generator import MAX_BLOCKS, Features, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.noise import draw_noise
@@ -273,7 +273,7 @@ class ModulatedConv(nn.Module):
         return self.conv(x, style, finish)
 
 
-class ToRGB(nn.Module):
+class ToRGB(Convolution):
     """1x1 convolution to the image, modulated but not demodulated, no activation."""
 
     def __init__(
@@ -285,25 +285,25 @@ class ToRGB(nn.Module):
         w_dim: int,
         clamp: float | None,
     ):
-        super().__init__()
-        self.clamp = clamp
         weight = weights.take(f"{name}.weight", out_channels, in_channels, 1, 1)
-        self.register_buffer("weight", weight / math.sqrt(in_channels))
+        super().__init__(weight / math.sqrt(in_channels))
+        self.clamp = clamp
         self.register_buffer("bias", weights.take(f"{name}.bias", out_channels))
         self.affine = FullyConnected(weights, f"{name}.affine", w_dim, out_dim=in_channels)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        x = F.conv2d(x * self.affine(w)[:, :, None, None], self.weight, self.bias)
+        style = self.affine(w)[:, :, None, None].to(x.dtype)
+        bias = self.bias.to(self.weight.dtype)
+        x = F.conv2d(self.ready(x * style), self.weight, bias).to(self.bias.dtype)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
-class Skip(nn.Module):
+class Skip(Convolution):
     """The shortcut of a resnet block: 1x1 convolution, then twice the size, scaled by sqrt(1/2)."""
 
     def __init__(self, weights: Weights, name: str, in_channels: int, out_channels: int):
-        super().__init__()
         weight = weights.take(f"{name}.weight", out_channels, in_channels, 1, 1)
-        self.register_buffer("weight", weight * math.sqrt(0.5 / in_channels))
+        super().__init__(weight * math.sqrt(0.5 / in_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return upsample2x(F.conv2d(x, self.weight))
+        return upsample2x(F.conv2d(self.ready(x), self.weight))

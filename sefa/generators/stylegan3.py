@@ -36,7 +36,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sefa.errors import CheckpointError, show
-from sefa.generators.convolution import Conv3x3, finished
+from sefa.generators.convolution import convolution
 from sefa.generators.generator import Features, Weights, positive
 from sefa.generators.mapping import FullyConnected, MappedGenerator
 from sefa.generators.ops import affine_, downsample, upsample
@@ -226,14 +226,13 @@ class Layer(nn.Module):
         else:
             mean_square = weight.square().mean(dim=(1, 2, 3), keepdim=True)
             weight = weight * mean_square.clamp(min=1e-30).rsqrt()
-            self.register_buffer("weight_squares", weight.square().sum(dim=(2, 3)))  # [out, in]
             gain, bias = gain * SQRT2, bias * SQRT2  # the leaky ReLU's, which is homogeneous
         self.gain = gain
-        self.conv = Conv3x3(weight, padding=2) if kernel == 3 else None
-        self.register_buffer("weight", None if kernel == 3 else weight)
+        self.conv = convolution(weight, padding=kernel - 1)  # every pixel that it touches
+        self.register_buffer("weight_squares", None if is_rgb else self.conv.squares())
         self.register_buffer("bias", bias)
 
-        # The convolution keeps every pixel it touches ("full"); this much is added (negative: cut)
+        # The convolution keeps all pixels ("full"); this much is added (negative: cut)
         # after upsampling so that `size` pixels remain after the filters and the downsampling.
         self.upsampled = (self.size - 1) * self.down + down_taps
         if max(self.upsampled, (in_size + kernel) * self.up) > MAX_UPSAMPLED:
@@ -259,8 +258,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)  # [N, in]
         if self.is_rgb:
-            x = F.conv2d(x * style[:, :, None, None], self.weight, self.bias)
-            return self.filtered(x)
+            return self.filtered(self.conv(x, style) + self.bias[:, None, None])
         style = style * style.square().mean(dim=1, keepdim=True).clamp(min=1e-30).rsqrt()
         demodulation = F.linear(style.square(), self.weight_squares).add(1e-8).rsqrt() * self.gain
         bias = self.bias[:, None, None]
@@ -268,9 +266,6 @@ class Layer(nn.Module):
         def finish(part: Tensor, samples: slice, rows: slice) -> Tensor:
             return affine_(part, demodulation[samples, :, None, None], bias)
 
-        if self.conv is None:
-            x = F.conv2d(x * style[:, :, None, None], self.weight, padding=self.weight.shape[2] - 1)
-            return self.filtered(finished(x, finish))
         return self.filtered(self.conv(x, style, finish))
 
     def filtered(self, x: Tensor) -> Tensor:
