@@ -109,6 +109,7 @@ def lay_parts(owner: Settings, start: Start, notices: Sequence[str]) -> Page:
         compared=compared,
         about=about,
         export=export,
+        only=gr.Number(None, visible=False),
         sequence=gr.Number(0, visible=False),
         dragging=gr.Checkbox(False, visible=False),
         measured=gr.Number(0, visible=False),

@@ -5,10 +5,11 @@ is, its share of what a matrix product and the network's own largest convolution
 in the same run, and the peak memory of the process. The arithmetic is that of convolutions by their
 definition, however they are computed here.
 
-With --reference, a checkout of the official code (https://github.com/genforce/sefa), the same weights
-and codes are drawn by both, in processes of their own and in turn, the official one as its users run it:
-the largest difference of the images, and the ratio of the times. Every figure is a median over the
-rounds. The last line has the worst share and ratio of the float32 cases.
+With --reference, checkouts of the official code (https://github.com/genforce/sefa, and for StyleGAN3, which
+that does not know, https://github.com/NVlabs/stylegan3, which needs scipy), the same weights and codes are drawn by
+both, in processes of their own and in turn, the official one as its users run it: the largest difference of the
+images, and the ratio of the times. Every figure is a median over the rounds. The last line has the worst share and
+ratio of the float32 cases.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -49,6 +50,7 @@ CASES = (
     ("stylegan", 1024),
     ("stylegan2", 256),
     ("stylegan2", 1024),
+    ("stylegan3", 256),
 )
 QUICK = (("stylegan2", 256),)
 MATRIX = 2048  # rows and columns of the product that is timed
@@ -133,6 +135,46 @@ def official(connection: Connection, case: dict[str, Any]) -> None:
         codes = codes[:, None].repeat(1, network.num_layers, 1)
     with torch.no_grad():
         serve(lambda: draw(codes)["image"], {"peak": peak_memory, "ready": True}, connection)
+
+
+def official_stylegan3(connection: Connection, case: dict[str, Any]) -> None:
+    """Configuration T, as initialised but for the bias."""
+    sys.path.insert(0, case["reference"])
+    build = importlib.import_module("training.networks_stylegan3").Generator
+    torch.manual_seed(0)
+    network = build(512, 0, 512, case["resolution"], 3).eval().requires_grad_(False)
+    for name, tensor in network.synthesis.named_parameters():
+        if name.endswith("bias") and "affine" not in name:
+            tensor.normal_(std=0.1)
+    torch.save(network.state_dict(), case["weights"])
+    network = network.to(case["device"])
+    codes = torch.from_numpy(np.load(case["codes"])).to(case["device"])
+    codes = codes[:, None].repeat(1, network.num_ws, 1)
+    serve(lambda: network.synthesis(codes), {"peak": peak_memory, "ready": True}, connection)
+
+
+@dataclass(frozen=True)
+class Official:
+    """A checkout of official code is known by a file; `draw` runs one of its families."""
+
+    file: str
+    families: tuple[str, ...]
+    draw: Callable[[Connection, dict[str, Any]], None]
+
+
+OFFICIAL = (
+    Official("models/stylegan2_generator.py", ("pggan", "stylegan", "stylegan2"), official),
+    Official("training/networks_stylegan3.py", ("stylegan3",), official_stylegan3),
+)
+
+
+def official_for(family: str, checkouts: Sequence[Path]) -> tuple[Official, Path] | None:
+    """Who draws this family, and the checkout."""
+    for code in OFFICIAL:
+        for folder in checkouts:
+            if family in code.families and (folder / code.file).exists():
+                return code, folder.resolve()
+    return None
 
 
 def synchronize() -> None:
@@ -236,9 +278,9 @@ class Worker:
         self.process.join()
 
 
-def measure(case: dict[str, Any], rounds: int) -> dict[str, float]:
+def measure(case: dict[str, Any], rounds: int, draw_official: Callable | None) -> dict[str, float]:
     """Medians over the rounds: of seconds an image, rates and, with a reference, ratios."""
-    rival = Worker(official, case) if case["reference"] else None
+    rival = Worker(draw_official, case) if draw_official else None
     if rival:
         rival.ask("ready")
     worker = Worker(ours, case)
@@ -296,7 +338,10 @@ def say(case: dict[str, Any], result: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one case, within a minute")
-    parser.add_argument("--reference", type=Path, metavar="DIR", help="a checkout of genforce/sefa")
+    parser.add_argument(
+        "--reference", type=Path, nargs="*", default=[], metavar="DIR",
+        help="checkouts of genforce/sefa and NVlabs/stylegan3",
+    )  # fmt: skip
     parser.add_argument("--only", nargs="*", metavar="FAMILY-RESOLUTION", help="e.g. stylegan2-256")
     parser.add_argument("--batch", type=int, nargs="*", default=[4])
     parser.add_argument("--precision", nargs="*", default=["float32"], help="float16, bfloat16")
@@ -310,11 +355,14 @@ def main() -> None:
     shares, ratios = [], []
     with tempfile.TemporaryDirectory() as folder:
         for family, resolution in cases:
+            known = official_for(family, options.reference)
+            if known is None and family not in PUBLISHED:
+                print(f"{family} {resolution} px: not without its official code")
+                continue
             for batch in options.batch:
                 for precision in options.precision:
                     codes = Path(folder, "codes.npy")
                     np.save(codes, np.random.RandomState(0).randn(batch, 512).astype(np.float32))
-                    reference = options.reference if precision == "float32" else None
                     case = {
                         "family": family,
                         "resolution": resolution,
@@ -322,10 +370,10 @@ def main() -> None:
                         "precision": precision,
                         "device": str(default_device()),
                         "codes": str(codes),
-                        "reference": str(reference.resolve()) if reference else "",
-                        "weights": os.path.join(folder, "weights.pth") if reference else "",
+                        "reference": str(known[1]) if known else "",
+                        "weights": os.path.join(folder, "weights") if known else "",
                     }
-                    result = measure(case, rounds)
+                    result = measure(case, rounds, known[0].draw if known else None)
                     print(say(case, result), flush=True)
                     if options.json:
                         print(json.dumps({**case, **result}, default=float), flush=True)

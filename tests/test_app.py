@@ -44,6 +44,7 @@ from tests.pages import decode
 from tests.serving import ROOT
 from ui import api, controls, engine, events, layout
 from ui.controls import CONTROLS
+from ui.kept import Kept
 
 BAD_NAMES = [
     "demo_model/avatars.safetensors",
@@ -715,7 +716,7 @@ def test_private_events_crafted_by_hand_harm_nothing(server):
         answer = post(server, "run/follow", {"data": data})
         assert "error" in answer or "problem" in answer["data"][0]
     for sequence in (None, "x", math.nan, [1]):
-        data = [*request_values(), sequence, "y"]
+        data = [*request_values(), None, sequence, "y"]
         assert "problem" in post(server, "run/follow", {"data": data})["data"][0]
     # Still there, still right, and nothing outside the list was opened.
     kind, (uris,) = call(server, "edit", list(DEFAULTS["edit"].values()))
@@ -957,6 +958,38 @@ def open_local(monkeypatch, name: str, path) -> engine.OpenModel:
 def test_samples_up_to_the_limit_are_drawn():
     frame = events.settle(*request_values(Recipe(num_samples=MAX_SAMPLES)), 1, False)
     assert len(frame["after"]) == len(frame["before"]) == len(frame["seeds"]) == MAX_SAMPLES
+
+
+@pytest.mark.parametrize("event", [events.follow, events.settle])
+def test_of_one_sample_in_sight_nothing_else_is_drawn(event, monkeypatch):
+    values = request_values(Recipe(seed=5, num_samples=3), slider0=2.0)
+    whole, drawn = event(*values, None, 1, False), []
+    real = engine.draw_together
+    monkeypatch.setattr(engine, "draw_together", lambda *a: drawn.append(real(*a)) or drawn[-1])
+    monkeypatch.setattr(engine, "_originals", Kept(2**24))
+    answer = event(*values, 1, 2, False)
+    assert sum(len(images) for found in drawn for images in found) <= 2  # it, and its original
+    assert answer["query"] == whole["query"] and answer["seeds"] == whole["seeds"]
+    assert [uri is not None for uri in answer["after"]] == [False, True, False]
+    one, same = (decode(frame["after"][1]).astype(float) for frame in (answer, whole))
+    assert np.abs(one - same).mean() < 1
+    if event is events.settle:
+        assert [uri is not None for uri in answer["before"]] == [False, True, False]
+    # There may be fewer samples by now; one alone is all; and a stranger may send anything.
+    assert event(*values, 7, 3, False)["after"][2]
+    alone = request_values(Recipe(num_samples=1))
+    assert event(*alone, 0, 4, False)["after"][0]
+    for wrong in ("x", math.nan, -1, [1], 2**64):
+        assert is_one_sentence(problem_of(event(*values, wrong, 5, False)))
+
+
+def test_one_sample_in_sight_is_followed_where_four_would_be_too_slow(monkeypatch):
+    path = str(engine.open_model("avatars").path)
+    monkeypatch.setitem(engine._seconds_per_image, path, 0.6 * engine.LIVE_SECONDS)
+    monkeypatch.setattr(engine, "note_speed", lambda *_: None)
+    values = request_values(slider0=2.0)
+    assert events.follow(*values, None, 1, True) == gr.skip()
+    assert events.follow(*values, 2, 2, True)["live"] is True
 
 
 def test_a_slow_gallery_is_drawn_when_the_slider_is_let_go(monkeypatch):

@@ -273,6 +273,33 @@ def test_one_sample_large(visit, server, phone):
     assert "chosen" in page.locator(f"{FRAMES} figure").nth(3).get_attribute("class")
 
 
+@BOTH
+def test_only_the_sample_in_sight_is_drawn(visit, server, phone):
+    visitor = visit(server.url, PLAIN, phone=phone).settled()
+    page, before = visitor.page, visitor.sources()
+    large = page.get_by_role("button", name="One sample large")
+    drawn = "window.sefa.frame.after.map(Boolean)"
+    large.click()
+    page.get_by_role("button", name="Next sample").click()
+    visitor.set(0, 3.0)
+    recipe = Recipe.from_query(PLAIN)[0]
+    visitor.wait(replace(recipe, edits=(moved(recipe, 0, 3.0),)))
+    assert page.evaluate(drawn) == [False, True, False, False]
+    found = visitor.sources()
+    assert [a == b for a, b in zip(found, before, strict=True)] == [True, False, True, True]
+    # The next one is drawn as it comes into sight, and the others when all do.
+    page.get_by_role("button", name="Next sample").click()
+    page.wait_for_function(f"{drawn}[2] && !document.querySelector('#gallery figure.stale')")
+    assert page.evaluate(drawn) == [False, False, True, False]
+    large.click()
+    page.wait_for_function(f"{drawn}.every(Boolean)")
+    assert not page.locator("#gallery figure.stale").count()
+    other = visit(server.url, f"?{visitor.query}").settled()
+    change = np.abs(visitor.pixels() - other.pixels())
+    assert change.mean() < 0.5  # drawn in batches of other sizes
+    assert np.abs(visitor.pixels("before") - other.pixels("before")).mean() < 0.5
+
+
 # --- mixing, noise ---------------------------------------------------------------------------------
 
 

@@ -133,6 +133,17 @@ def link_told(text: Any) -> str:
     return link if isinstance(link, str) and link.startswith("https://") else ""
 
 
+def in_sight(values: Sequence[Any], recipe: Recipe) -> int | None:
+    """The one sample that shows, where the page says so behind the sliders; None where all do.
+
+    Raises `UserError`.
+    """
+    for only in values[len(CONTROLS) + MAX_SEMANTICS :]:
+        if only is not None and recipe.num_samples > 1:
+            return min(integer(only, "The sample in sight", 0, MAX_SAMPLES), recipe.num_samples - 1)
+    return None
+
+
 def sample_of(text: Any) -> int:
     """Which sample is chosen, of what is `told`: {"sample": i}. Raises `UserError`."""
     found = told(text)

@@ -30,6 +30,7 @@ from sefa.editing import (
     query_values,
 )
 from sefa.errors import UserError
+from sefa.pictures import one_of
 from ui import brush, comparing, engine, measuring, previewing, strips
 from ui.brush import Brushed
 from ui.controls import (
@@ -37,6 +38,7 @@ from ui.controls import (
     CUSTOM,
     first_look,
     fit_to,
+    in_sight,
     names_only_a_model,
     read,
     read_steps,
@@ -351,11 +353,15 @@ def follow(*inputs: Any) -> Any:
     model = engine.open_model(recipe.model)
     if dragging and not engine.is_idle():
         return gr.skip()
-    if dragging and not engine.is_live(model, recipe.num_samples):
-        small = previewing.draw(model, recipe)
-        return gr.skip() if small is None else {"sequence": number, "preview": small}
+    only = in_sight(values, recipe)
+    drawn = recipe if only is None else one_of(recipe, only)
+    if dragging and not engine.is_live(model, drawn.num_samples):
+        small = previewing.draw(model, drawn)
+        if small is None:
+            return gr.skip()
+        return {"sequence": number, "preview": in_place(small, recipe, only)}
     notes: list[str] = []
-    after = engine.edited_frames(model, recipe, notes)
+    after = in_place(engine.edited_frames(model, drawn, notes), recipe, only)
     return the_frame(model, recipe, after, None, values, number, notes)
 
 
@@ -366,11 +372,20 @@ def settle(*inputs: Any) -> Any:
     recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
     model = engine.open_model(recipe.model)
     notes: list[str] = []
-    after, before = engine.frames(model, recipe, notes)
+    only = in_sight(values, recipe)
+    drawn = engine.frames(model, recipe if only is None else one_of(recipe, only), notes)
+    after, before = (in_place(uris, recipe, only) for uris in drawn)
     answer = the_frame(model, recipe, after, before, values, number, notes)
     if not answer["live"]:
         previewing.prepare(model)
     return answer
+
+
+def in_place(uris: list[str], recipe: Recipe, only: int | None) -> list[str | None]:
+    """The images of all samples, where those of one alone were drawn: None for the others."""
+    if only is None:
+        return uris
+    return [uris[0] if i == only else None for i in range(recipe.num_samples)]
 
 
 async def settle_event(*inputs: Any) -> AsyncIterator[Any]:
@@ -398,14 +413,15 @@ def say_waiting(visitors: int, seconds: float) -> str:
 def the_frame(
     model: engine.OpenModel,
     recipe: Recipe,
-    after: list[str],
-    before: list[str] | None,
+    after: list[str | None],
+    before: list[str | None] | None,
     values: Sequence[Any],
     number: int,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The answer to the request `number`, which sent `values`; `note` says how it was drawn."""
-    keys, live = keys_of(recipe, values), engine.is_live(model, recipe.num_samples)
+    drawn = sum(uri is not None for uri in after)
+    keys, live = keys_of(recipe, values), engine.is_live(model, drawn)
     answer = frame(recipe, after, before, model.loaded.generator.resolution, keys, live, number)
     return {**answer, "note": " ".join(notes)}
 

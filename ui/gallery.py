@@ -1,6 +1,7 @@
 """The gallery: one HTML component that paints frames in place, ahead of which nothing old gets.
 
-The server sends JSON: {"sequence", "query", "base", "after": [uri], "before": [uri] or null,
+The server sends JSON: {"sequence", "query", "base", "after": [uri], "before": [uri] or null, in either null for
+a sample that is not in sight and was not drawn,
 "seeds": [int], "tiny": bool, "strips": [key of each row's strip], "live": bool, "share": {"command",
 "python"}}, and where something is to be said "note"; or {"sequence", "problem"} where nothing could
 be drawn, with "again", seconds, where the page is to ask once more; or {"sequence", "waiting"}, a
@@ -24,8 +25,8 @@ from ui.web import asset
 
 def frame(
     recipe: Recipe,
-    after: list[str],
-    before: list[str] | None,
+    after: list[str | None],
+    before: list[str | None] | None,
     pixels: int,
     strips: Sequence[str] = (),
     live: bool = True,
@@ -63,10 +64,11 @@ def gallery(first: dict[str, Any] | None) -> gr.HTML:
     )
 
 
-# Run by the page before a request for a frame leaves: fills in its number and whether a slider
-# is being dragged, the last two inputs of the request.
+# Run by the page before a request for a frame leaves: fills in which sample alone is in sight, if
+# one is, the request's number, and whether a slider is being dragged, the last three of its inputs.
 STAMP = """(...inputs) => {
     const page = (window.sefa ??= {sequence: 0, dragging: false});
+    inputs[inputs.length - 3] = page.only?.() ?? null;
     inputs[inputs.length - 2] = ++page.sequence;
     inputs[inputs.length - 1] = page.dragging;
     return inputs;

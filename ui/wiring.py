@@ -38,7 +38,7 @@ class Page:
 
     named: those of CONTROLS; sliders: MAX_SEMANTICS. found, facts, kept_text, notice: texts.
     images: the gallery; film: the strips; compared, about: what two of the tabs show.
-    sequence, dragging: of a request for a frame; measured: counted up when rows are known better;
+    only, sequence, dragging: of a request for a frame, see `gallery.STAMP`; measured: counted up when rows are known better;
     told: what a script of the page adds to a request.
     """
 
@@ -53,6 +53,7 @@ class Page:
     compared: gr.HTML
     about: gr.HTML
     export: ExportPanel
+    only: gr.Number
     sequence: gr.Number
     dragging: gr.Checkbox
     measured: gr.Number
@@ -72,7 +73,7 @@ class Page:
     @property
     def request(self) -> dict[str, Any]:
         """Of an event that asks for a frame."""
-        inputs = [*self.controls, self.sequence, self.dragging]
+        inputs = [*self.controls, self.only, self.sequence, self.dragging]
         return {"inputs": inputs, "outputs": self.images, "js": STAMP, **PRIVATE}
 
     @property

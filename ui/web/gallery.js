@@ -3,6 +3,7 @@
 //   dragging    whether a slider is held
 //   sample      which image strips and the brush are of
 //   frame       the frame that is shown
+//   only        which sample alone is in sight, a function; null where all are
 //   preview, overlay, hold, one, link, say: see below
 const page = (window.sefa ??= {sequence: 0, dragging: false});
 const root = document.documentElement;
@@ -51,7 +52,7 @@ function paint(frame) {
   complain('');
   wait('');
   if (note.textContent !== (frame.note ?? '')) note.textContent = frame.note ?? '';
-  const n = frame.after.length;
+  const n = frame.seeds.length;
   if (frames.children.length !== n) {
     frames.replaceChildren(...frame.after.map((uri, i) => {
       const figure = document.createElement('figure');
@@ -61,8 +62,12 @@ function paint(frame) {
     }));
     frames.style.setProperty('--columns', n === 1 ? 1 : n <= 4 ? 2 : n <= 9 ? 3 : 4);
   }
+  showAfter(frame.after);
   [...frames.children].forEach((figure, i) => {
-    figure.querySelector('.after').src = frame.after[i];
+    if (frame.after[i]) {                      // else it is drawn when it comes into sight
+      figure.dataset.of = frame.query;
+      figure.classList.remove('stale');
+    }
     figure.querySelector('.after').alt = `Sample of seed ${frame.seeds[i]}, edited`;
     figure.firstChild.alt = `Sample of seed ${frame.seeds[i]}, before the edit`;
   });
@@ -86,6 +91,15 @@ function paint(frame) {
       try { window.history.replaceState(window.history.state, '', url); } catch {}
     }, 300);
   }
+}
+
+// Draws what has come into sight and is of something else than what is set.
+function catchUp() {
+  if (!page.frame) return;
+  const stale = [...frames.children].filter(
+    (figure, i) => (page.only() ?? i) === i && figure.dataset.of !== page.frame.query);
+  stale.forEach(figure => figure.classList.add('stale'));
+  if (stale.length) document.querySelector('#settle')?.click();
 }
 
 function complain(text) {
@@ -154,6 +168,7 @@ function select(i) {
 
 function choose(i) {
   select(i);
+  catchUp();
   window.dispatchEvent(new CustomEvent('sefa:sample'));
 }
 
@@ -161,7 +176,9 @@ page.one = on => {
   frames.dataset.one = on ?? frames.dataset.one !== 'true';
   tools.querySelector('.one').setAttribute('aria-pressed', frames.dataset.one);
   select(page.sample);
+  catchUp();
 };
+page.only = () => frames.dataset.one === 'true' && frames.children.length > 1 ? page.sample : null;
 tools.querySelector('.one').addEventListener('click', () => page.one());
 const walk = by => choose((page.sample + by + frames.children.length) % frames.children.length);
 for (const [name, by] of [['previous', -1], ['next', 1]]) {
