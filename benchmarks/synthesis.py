@@ -13,6 +13,7 @@ ratio of the float32 cases.
 """
 
 import argparse
+import functools
 import importlib
 import json
 import multiprocessing
@@ -111,9 +112,8 @@ def ours(connection: Connection, case: dict[str, Any]) -> None:
     with torch.inference_mode():
         told = {"macs": lambda: count_macs(generator, w[:1]), "peak": peak_memory}
         told["matrix"] = lambda: matrix_rate(device, dtype)
-        shape = largest_convolution(generator, w[:1])
-        told["convolution"] = lambda: convolution_rate(*shape, len(w), device, dtype)
-        told["shape"] = shape
+        told["shape"] = functools.cache(lambda: largest_convolution(generator, w[:1]))
+        told["convolution"] = lambda: convolution_rate(*told["shape"](), len(w), device, dtype)
         serve(lambda: generator.synthesize(w), told, connection)
 
 
@@ -158,23 +158,21 @@ class Official:
     """A checkout of official code is known by a file; `draw` runs one of its families."""
 
     file: str
-    families: tuple[str, ...]
     draw: Callable[[Connection, dict[str, Any]], None]
 
 
-OFFICIAL = (
-    Official("models/stylegan2_generator.py", ("pggan", "stylegan", "stylegan2"), official),
-    Official("training/networks_stylegan3.py", ("stylegan3",), official_stylegan3),
-)
+GENFORCE = Official("models/stylegan2_generator.py", official)
+OFFICIAL = {
+    "pggan": GENFORCE,
+    "stylegan": GENFORCE,
+    "stylegan2": GENFORCE,
+    "stylegan3": Official("training/networks_stylegan3.py", official_stylegan3),
+}
 
 
-def official_for(family: str, checkouts: Sequence[Path]) -> tuple[Official, Path] | None:
-    """Who draws this family, and the checkout."""
-    for code in OFFICIAL:
-        for folder in checkouts:
-            if family in code.families and (folder / code.file).exists():
-                return code, folder.resolve()
-    return None
+def checkout_for(code: Official, folders: Sequence[Path]) -> Path | None:
+    """The one of these folders that holds this code."""
+    return next((folder.resolve() for folder in folders if (folder / code.file).exists()), None)
 
 
 def synchronize() -> None:
@@ -287,6 +285,7 @@ def measure(case: dict[str, Any], rounds: int, draw_official: Callable | None) -
     everyone = [worker, *([rival] if rival else [])]
     for each in everyone:
         each.ask("draw")  # prepares
+    peaks = [each.ask("peak") / 1e6 for each in everyone]  # before gradients take their share
     macs, batch = worker.ask("macs"), case["batch"]
     names = ("seconds", "theirs", "convolution", "matrix")
     found: dict[str, list[float]] = {name: [] for name in names}
@@ -300,7 +299,7 @@ def measure(case: dict[str, Any], rounds: int, draw_official: Callable | None) -
     result = {
         "seconds": statistics.median(found["seconds"]),
         "gflops": statistics.median(rates) / 1e9,
-        "peak": worker.ask("peak") / 1e6,
+        "peak": peaks[0],
     }
     for name in ("convolution", "matrix"):
         shares = [a / b for a, b in zip(rates, found[name], strict=True)]
@@ -310,7 +309,7 @@ def measure(case: dict[str, Any], rounds: int, draw_official: Callable | None) -
         ratios = [a / b for a, b in zip(found["theirs"], found["seconds"], strict=True)]
         result["ratio"], result["spread"] = statistics.median(ratios), max(ratios) - min(ratios)
         result["difference"] = np.abs(worker.ask("images") - rival.ask("images")).max()
-        result["their_peak"] = rival.ask("peak") / 1e6
+        result["their_peak"] = peaks[1]
     result["shape"] = worker.ask("shape")
     for each in everyone:
         each.stop()
@@ -355,8 +354,9 @@ def main() -> None:
     shares, ratios = [], []
     with tempfile.TemporaryDirectory() as folder:
         for family, resolution in cases:
-            known = official_for(family, options.reference)
-            if known is None and family not in PUBLISHED:
+            code = OFFICIAL[family]
+            checkout = checkout_for(code, options.reference)
+            if checkout is None and PUBLISHED.get(family) is None:
                 print(f"{family} {resolution} px: not without its official code")
                 continue
             for batch in options.batch:
@@ -370,10 +370,10 @@ def main() -> None:
                         "precision": precision,
                         "device": str(default_device()),
                         "codes": str(codes),
-                        "reference": str(known[1]) if known else "",
-                        "weights": os.path.join(folder, "weights") if known else "",
+                        "reference": str(checkout) if checkout else "",
+                        "weights": os.path.join(folder, "weights") if checkout else "",
                     }
-                    result = measure(case, rounds, known[0].draw if known else None)
+                    result = measure(case, rounds, code.draw if checkout else None)
                     print(say(case, result), flush=True)
                     if options.json:
                         print(json.dumps({**case, **result}, default=float), flush=True)

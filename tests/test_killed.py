@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import huggingface_hub
@@ -173,7 +174,11 @@ def test_a_download_killed_while_bytes_come_is_had_by_the_next(tmp_path, hub):
 
 def written(cache):
     """Bytes of downloads that are under way; -1 before the first."""
-    return max((f.stat().st_size for f in leftovers(cache)), default=-1)
+    sizes = [-1]
+    for path in leftovers(cache):
+        with suppress(FileNotFoundError):  # it is whole by now
+            sizes.append(path.stat().st_size)
+    return max(sizes)
 
 
 def wait_for(condition, seconds=20.0):
