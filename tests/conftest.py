@@ -24,6 +24,13 @@ atexit.register(shutil.rmtree, os.environ["SEFA_CACHE"], ignore_errors=True)
 torch.set_num_threads(1)  # tiny models only wait for their threads to meet
 
 
+def pytest_collection_modifyitems(items):
+    """Marks as slow whatever needs the page served, or a browser; other tests say so themselves."""
+    for item in items:
+        if {"server", "owned", "browser"} & set(item.fixturenames):
+            item.add_marker("slow")
+
+
 def missing(reason: str) -> None:
     """Skips on a visitor's machine; in CI whatever a test needs must be there."""
     if os.environ.get("CI"):

@@ -261,10 +261,10 @@ def test_a_slider_of_a_slow_model_is_followed_by_small_images(visit, slow_server
         "#gallery img.after",
         "all => Promise.all(all.map(i => i.decode().then(() => i.naturalWidth)))",
     )
-    assert set(sizes()) <= {16, 32}
-    assert (
-        page.evaluate("window.sefa.frame.after") == exact
-    )  # what is shared and saved is not a sketch
+    # All but the chosen one, which the frames of a strip may stand in for by now.
+    assert set(sizes()[1:]) <= {16, 32}
+    # What is shared and saved is not a sketch.
+    assert page.evaluate("window.sefa.frame.after") == exact
     page.mouse.up()
     page.wait_for_function("document.querySelector('#gallery .frames').dataset.sketch === 'false'")
     assert set(sizes()) == {64} and set(visitor.sources()).isdisjoint(exact)
