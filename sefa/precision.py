@@ -18,6 +18,7 @@ from sefa.generators.generator import Generator, take_rows
 
 LEVELS = 2  # of 255, between images in float16 and in float32
 SAMPLES = 2  # that are looked at, as they are and moved as far as a slider's range
+IMAGES_LOOKED_AT = 4 * SAMPLES  # each of these in either precision
 
 
 def is_quick(device: torch.device) -> bool:

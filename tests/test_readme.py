@@ -25,6 +25,7 @@ from sefa.__main__ import option_parser
 from sefa.editing import MAX_NAMES, MAX_TERMS, Named
 from sefa.labels import parse_labels
 from sefa.memory import SHARE
+from sefa.precision import IMAGES_LOOKED_AT
 from sefa.teaser import MAX_BYTES, MAX_STRIPS
 from tests.conftest import missing
 from tests.helpers import tiny_stylegan2
@@ -135,6 +136,8 @@ def test_what_runs_where_says_what_the_code_does():
     large = checkpoints.CATALOGUE["stylegan2_ffhq"]
     images = 4 * 1024**2 / engine.GPU_PIXELS_PER_SECOND
     load = large.size_mb * 1e6 / engine.GPU_BYTES_PER_SECOND
+    load += IMAGES_LOOKED_AT * 1024**2 / engine.GPU_PIXELS_PER_SECOND
+    assert IMAGES_LOOKED_AT == 8 and "with eight images whether float16 will do" in section
     first, then = engine.GPU_START_SECONDS + load + images, engine.GPU_START_SECONDS + images
     assert f"so {math.ceil(first)} s for" in section and f"and {math.ceil(then)} s after" in section
 

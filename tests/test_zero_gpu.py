@@ -161,6 +161,10 @@ def test_the_seconds_that_are_asked_for_follow_the_work(model, monkeypatch):
     assert seconds(4) == small
     monkeypatch.setattr(model.loaded.generator, "resolution", 1024)
     assert seconds(4) <= seconds(60) <= seconds(600) < seconds(10_000) == 60
+    monkeypatch.setattr(engine, "GPU_PIXELS_PER_SECOND", 1024.0**2)  # an image a second
+    assert seconds(4) == 2 + 4
+    monkeypatch.setattr(engine, "_drawn_on_gpu", {})
+    assert seconds(4) == 2 + 4 + 4 + 8  # the file of 400 MB, and what tells whether float16 will do
 
 
 def test_strips_of_all_rows_are_one_call(model, monkeypatch):

@@ -29,6 +29,7 @@ from sefa.errors import UserError
 from sefa.export import encode_images
 from sefa.factorization import Directions
 from sefa.labels import Labels
+from sefa.precision import IMAGES_LOOKED_AT
 from sefa.rendering import (
     PIXELS_PER_BATCH,
     LoadedModel,
@@ -215,10 +216,11 @@ def tensors(conditions: Mapping[str, Any]) -> dict[str, Any]:
 
 def gpu_seconds(path: str, w: np.ndarray, conditions: Mapping[str, Any]) -> int:
     """What is asked of ZeroGPU for `synthesize` of the same arguments: start, model, images."""
-    load = 0.0
+    load, images = 0.0, len(w)
     if time.monotonic() - _drawn_on_gpu.get(path, -math.inf) > WARM_SECONDS:
         load = os.path.getsize(path) / GPU_BYTES_PER_SECOND
-    pixels = len(w) * MODELS.get(path, "cpu").generator.resolution ** 2
+        images += IMAGES_LOOKED_AT
+    pixels = images * MODELS.get(path, "cpu").generator.resolution ** 2
     seconds = GPU_START_SECONDS + load + pixels / GPU_PIXELS_PER_SECOND
     return min(max(GPU_LEAST, math.ceil(seconds)), GPU_MOST)
 
