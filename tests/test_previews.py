@@ -182,7 +182,7 @@ RECIPE = Recipe(edits=(Edit.along("all", 0, 3.0),))
 
 def test_a_drag_of_a_slow_model_has_small_images_once_they_are_known(slow, monkeypatch):
     values, later = request_values(RECIPE), []
-    monkeypatch.setattr(previewing._measuring, "submit", lambda *work: later.append(work))
+    monkeypatch.setattr(previewing, "in_background", lambda *work: later.append(work))
     assert events.follow(*values, 1, True) == gr.skip()  # nothing is known yet
     events.settle(*values, 2, False)
     events.settle(*values, 3, False)
@@ -212,15 +212,15 @@ def test_under_a_crowd_there_are_none(slow, monkeypatch):
 
 def test_nothing_is_measured_where_that_is_turned_off(slow, monkeypatch):
     monkeypatch.setenv("SEFA_MEASURE_SECONDS", "0")
-    monkeypatch.setattr(previewing._measuring, "submit", lambda *work: pytest.fail("measured"))
+    monkeypatch.setattr(previewing, "in_background", lambda *_: pytest.fail("measured"))
     events.settle(*request_values(RECIPE), 1, False)
 
 
-def test_what_cannot_be_measured_is_tried_again_and_nobody_notices(slow, monkeypatch):
+def test_what_cannot_be_measured_is_not_tried_again_and_nobody_notices(slow, monkeypatch):
     monkeypatch.setattr(previewing, "measure", lambda *_: 1 / 0)
+    monkeypatch.setattr(previewing, "in_background", lambda function, *a: function(*a))
     previewing.prepare(slow)
-    previewing._measuring.submit(lambda: None).result()
-    assert previewing._known == {}
+    monkeypatch.setattr(previewing, "in_background", lambda *_: pytest.fail("again"))
     assert events.follow(*request_values(RECIPE), 1, True) == gr.skip()
 
 

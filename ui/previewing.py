@@ -6,7 +6,7 @@ else. Until it is done, and for networks that have no small images, a drag is dr
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -21,11 +21,9 @@ from ui.renderer import GALLERY
 SECONDS = 0.25  # that the small images of a gallery may take: four times a second
 SAMPLES = 4  # that are measured
 
-_known: dict[
-    str, list[Preview]
-] = {}  # by path; empty while they are measured, or where none is of use
+# By path; nothing while they are measured, where that failed, and where none is of use.
+_known: dict[str, list[Preview]] = {}
 _knowing = threading.Lock()
-_measuring = ThreadPoolExecutor(1, "previews")
 
 
 def prepare(model: engine.OpenModel) -> None:
@@ -38,10 +36,16 @@ def prepare(model: engine.OpenModel) -> None:
         if path in _known or measuring.seconds() <= 0:
             return
         _known[path] = []
-    _measuring.submit(find, model)
+    in_background(find, model)
+
+
+def in_background(function: Callable, *arguments: object) -> None:
+    """Calls it in a thread that nobody waits for, not even the end of the program."""
+    threading.Thread(target=function, args=arguments, name="previews", daemon=True).start()
 
 
 def find(model: engine.OpenModel) -> None:
+    """Measures the previews of a model; what goes wrong is in the log alone."""
     try:
         loaded = model.loaded
         with torch.inference_mode():
@@ -49,8 +53,6 @@ def find(model: engine.OpenModel) -> None:
         found = measure(loaded.generator, w, conditions, measuring.turn)
         _known[str(model.path)] = found
     except Exception as error:  # noqa: BLE001 - the page does without
-        with _knowing:
-            del _known[str(model.path)]  # and another drawing tries again
         level = logging.INFO if isinstance(error, UserError) else logging.WARNING
         logging.getLogger(__name__).log(level, "%s has no previews: %.300s", model.name, error)
 
