@@ -24,7 +24,7 @@ from ui.layout import first_values, lay_out, rows_shown
 from ui.mcp_tools import offer_tools
 from ui.one_app import made_when_served
 from ui.panels import direction_controls, export_panel, model_controls
-from ui.parts import part
+from ui.parts import part, passing_on
 from ui.settings import Settings, Start, first_recipe, heading, settings
 from ui.web import asset
 from ui.wiring import Page, publish, wire
@@ -82,7 +82,9 @@ def lay_parts(owner: Settings, start: Start, notices: Sequence[str]) -> Page:
                 found = gr.Markdown(elem_id="found", **initial["found"])
                 with gr.Column(elem_id="sliders"):
                     sliders = [
-                        gr.Slider(step=0.1, elem_id=f"semantic-{i}", **initial[f"slider {i}"])
+                        passing_on(
+                            gr.Slider(step=0.1, elem_id=f"semantic-{i}", **initial[f"slider {i}"])
+                        )
                         for i in range(MAX_SEMANTICS)
                     ]
                 part("more")

@@ -28,7 +28,17 @@ from hypothesis import strategies as st
 import app
 import checkpoints
 import sefa
-from sefa.editing import MAX_ALPHA, MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS, Edit, Named, Recipe, fit
+from sefa.editing import (
+    MAX_ALPHA,
+    MAX_PSI,
+    MAX_SAMPLES,
+    MAX_SEMANTICS,
+    Edit,
+    Mix,
+    Named,
+    Recipe,
+    fit,
+)
 from sefa.errors import UserError
 from sefa.generators import FAMILIES
 from sefa.rendering import render
@@ -999,3 +1009,16 @@ def test_a_slow_gallery_is_drawn_when_the_slider_is_let_go(monkeypatch):
     assert events.settle(*values, 1, False)["live"] is False  # strips stand in meanwhile
     # The keyboard and the number beside a slider drag nothing.
     assert events.follow(*values, 1, False)["after"] == events.settle(*values, 2, False)["after"]
+
+
+def test_a_page_of_another_process_is_answered(owned):
+    """What this process remembers of a page is what it opened with, for one that it never opened:
+    a choice or a value beyond that is no error.
+    """
+    server, _ = owned
+    name = "user/classes/model.safetensors"
+    recipe = Recipe(model=name, class_index=2, num_samples=1, mix=Mix(3, "0-1"), layers="0-1")
+    values = request_values(recipe, slider0=80.0)
+    answer = post(server, "run/follow", {"data": [*values, None, 1, False]})
+    found = Recipe.from_query(answer["data"][0]["query"])[0]
+    assert (found.class_index, found.mix) == (2, recipe.mix) and found.edits[0].alpha == 80.0

@@ -8,7 +8,7 @@ import gradio as gr
 from sefa.animation import EASINGS
 from sefa.editing import MAX_PSI, MAX_SAMPLES, MAX_SEMANTICS
 from ui.controls import ORDER_CHOICES, model_choices
-from ui.parts import part
+from ui.parts import part, passing_on
 
 Controls = dict[str, gr.components.Component]  # by their name in CONTROLS
 
@@ -19,7 +19,9 @@ def model_controls(initial: dict[str, dict]) -> Controls:
     c["model"] = gr.Dropdown(
         choices=model_choices(), label="Model", elem_id="model", **initial["model"]
     )
-    c["class_index"] = gr.Dropdown(label="Class", elem_id="class-index", **initial["class_index"])
+    c["class_index"] = passing_on(
+        gr.Dropdown(label="Class", elem_id="class-index", **initial["class_index"])
+    )
     with gr.Row():
         c["num_samples"] = gr.Slider(
             1, MAX_SAMPLES, step=1, label="Samples", min_width=120, buttons=[],
@@ -39,9 +41,10 @@ def model_controls(initial: dict[str, dict]) -> Controls:
             elem_id="cutoff", **initial["cutoff"],
         )  # fmt: skip
     with gr.Row():
-        c["mix_layers"] = gr.Dropdown(
+        mix_layers = gr.Dropdown(
             label="Mix in layers", min_width=120, elem_id="mix-layers", **initial["mix_layers"]
         )
+        c["mix_layers"] = passing_on(mix_layers)
         c["mix_seed"] = gr.Number(
             precision=0, label="… of seed", min_width=100, elem_id="mix-seed", **initial["mix_seed"]
         )
@@ -58,7 +61,7 @@ def model_controls(initial: dict[str, dict]) -> Controls:
 def direction_controls(initial: dict[str, dict]) -> Controls:
     """Which directions have sliders."""
     c = {}
-    c["layers"] = gr.Radio(label="Layers", elem_id="layers", **initial["layers"])
+    c["layers"] = passing_on(gr.Radio(label="Layers", elem_id="layers", **initial["layers"]))
     c["custom"] = gr.Textbox(
         label="Custom layers",
         info="Indices and ranges such as 0-1,4; press Enter",
@@ -103,12 +106,13 @@ def export_panel(initial: dict[str, dict]) -> ExportPanel:
         button("vectors", "Vectors (.npy)")
         button("names", "Names (.json)")
     gr.Markdown("## Save an animation", elem_classes="section")
-    panel.options["moves"] = gr.Dropdown(
+    moves = gr.Dropdown(
         multiselect=True,
         label="Of these directions, one after another",
         elem_id="animate-moves",
         **initial["moves"],
     )
+    panel.options["moves"] = passing_on(moves)
     with gr.Row():
         panel.options["format"] = gr.Radio(
             [("MP4", "mp4"), ("GIF", "gif"), ("WebP", "webp")], value="mp4",

@@ -1,4 +1,6 @@
-"""The parts of the page that are HTML of our own and hold nothing: tabs, brush, share, more rows."""
+"""Parts of the page: HTML of our own that holds nothing (tabs, brush, share, more rows), and what
+controls are that change with the model.
+"""
 
 import gradio as gr
 
@@ -15,3 +17,16 @@ def part(name: str) -> gr.HTML:
         apply_default_css=False,
         elem_id=name,
     )
+
+
+def passing_on(component: gr.components.Component) -> gr.components.Component:
+    """The component, which hands on whatever a page sends.
+
+    For those whose choices or limits change with the model. Gradio checks a value against what it
+    remembers of the page; after a restart, or in another process, that is only what every page opens
+    with, and it would refuse what the page rightly holds. `controls.read` checks every value anyway.
+    Once this process has changed the component for a page, Gradio makes that page one of its own, as strict as
+    any, and it is right then.
+    """
+    component.preprocess = lambda payload: payload
+    return component
