@@ -35,6 +35,7 @@ def is_quick(device: torch.device) -> bool:
 
 
 def convolutions(generator: Generator) -> list[Convolution]:
+    """Those whose precision can be set, in the order of the network."""
     return [module for module in generator.modules() if isinstance(module, Convolution)]
 
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sefa.generators.generator import Generator, take_rows
-from sefa.rendering import to_uint8
+from sefa.rendering import at_once, to_uint8
 
 LEAST_SHARE = 0.7  # of the variance; what explains less shows too little, or something else
 LEAST_PIXELS = 16  # a side: in fewer nothing is to be recognised
@@ -51,7 +51,7 @@ def measure(
     generator: Generator,
     w: Tensor,
     conditions: Mapping[str, Any],
-    turn: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+    turn: Callable[[Callable[[], Any]], Any] = at_once,
 ) -> list[Preview]:
     """The previews of a generator that are of use, from small to large.
 

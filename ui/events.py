@@ -353,8 +353,7 @@ def follow(*inputs: Any) -> Any:
     model = engine.open_model(recipe.model)
     if dragging and not engine.is_idle():
         return gr.skip()
-    only = in_sight(values, recipe)
-    drawn = recipe if only is None else one_of(recipe, only)
+    drawn, only = what_shows(values, recipe)
     if dragging and not engine.is_live(model, drawn.num_samples):
         small = previewing.draw(model, drawn)
         if small is None:
@@ -372,13 +371,19 @@ def settle(*inputs: Any) -> Any:
     recipe, number = read(values), integer(sequence, "The request's number", 0, MAX_SEQUENCE)
     model = engine.open_model(recipe.model)
     notes: list[str] = []
-    only = in_sight(values, recipe)
-    drawn = engine.frames(model, recipe if only is None else one_of(recipe, only), notes)
-    after, before = (in_place(uris, recipe, only) for uris in drawn)
+    drawn, only = what_shows(values, recipe)
+    frames = engine.frames(model, drawn, notes)
+    after, before = (in_place(uris, recipe, only) for uris in frames)
     answer = the_frame(model, recipe, after, before, values, number, notes)
     if not answer["live"]:
         previewing.prepare(model)
     return answer
+
+
+def what_shows(values: Sequence[Any], recipe: Recipe) -> tuple[Recipe, int | None]:
+    """The recipe of what is in sight, and which sample that is where it is one alone."""
+    only = in_sight(values, recipe)
+    return recipe if only is None else one_of(recipe, only), only
 
 
 def in_place(uris: list[str], recipe: Recipe, only: int | None) -> list[str | None]:
